@@ -1,0 +1,100 @@
+"""What is asked of a language model, what comes back, and the one method between them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from lakeinterp.terms import Status, digest
+
+RouteName = Literal["explainer", "judge"]
+CostState = Literal["priced", "free", "unknown"]
+ReplyStatus = Status
+"""Of a reply only ok, refused, http_error, timeout, truncated and budget_stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call, complete: two equal requests have one reply."""
+
+    route: RouteName
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int | None = None
+    schema: dict[str, Any] | None = field(default=None, hash=False)
+    """JSON schema of the reply; a route that knows none is asked without it."""
+    top_logprobs: int = 0
+    """Alternatives wanted at each token of the reply; 0 asks for none."""
+    repeat: int = 0
+    """Tells apart replies wanted more than once, for self-agreement."""
+
+    def key(self, model: str) -> str:
+        """Return the digest under which a model's reply to this request is kept."""
+        return digest({"model": model, **self.as_json()}, size=16)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the request as JSON-able values; it holds no secret."""
+        return {
+            "messages": [{"role": m.role, "content": m.content} for m in self.messages],
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "seed": self.seed,
+            "schema": self.schema,
+            "top_logprobs": self.top_logprobs,
+            "repeat": self.repeat,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Log-probabilities at one token of a reply."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens and their natural log-probabilities, likeliest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back, or what went wrong: a failure is a status, never a text."""
+
+    key: str
+    status: ReplyStatus
+    text: str | None
+    """None unless the model said something."""
+    reason: str = ""
+    """One line on a status that is not ok."""
+    logprobs: tuple[TokenLogprobs, ...] | None = None
+    finish_reason: str | None = None
+    model_requested: str = ""
+    model_served: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    """None when `cost_state` is unknown."""
+    cost_state: CostState = "unknown"
+    latency_s: float = 0.0
+    attempts: int = 1
+
+    def __str__(self) -> str:
+        said = json.dumps(self.text)[:60] if self.text is not None else self.reason
+        return f"Reply({self.key[:8]} {self.status}: {said})"
+
+
+class Chat(Protocol):
+    """The one door to language models."""
+
+    async def __call__(self, request: Request) -> Reply:
+        """Answer a request. Failures of the provider are statuses of the reply, not exceptions."""
+        ...

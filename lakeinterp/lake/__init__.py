@@ -1,0 +1,7 @@
+"""The lake room: the contract every other room writes to and reads from."""
+
+from lakeinterp.lake.store import Written
+from lakeinterp.lake.tables import Lake, literal, where
+from lakeinterp.lake.vocabulary import Vocabulary
+
+__all__ = ["Lake", "Vocabulary", "Written", "literal", "where"]

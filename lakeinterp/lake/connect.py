@@ -1,0 +1,107 @@
+"""DuckDB connections over a lake: a view of every table, the macros of `sql/macros`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from lakeinterp.errors import QueryError
+from lakeinterp.lake import queries
+from lakeinterp.lake import schema as schemas
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+    from lakeinterp.lake.tables import Lake
+
+_READING = {
+    duckdb.StatementType.SELECT,
+    duckdb.StatementType.EXPLAIN,
+    duckdb.StatementType.RELATION,
+}
+
+
+def connect(lake: Lake, where: Mapping[str, str] | None = None) -> duckdb.DuckDBPyConnection:
+    """Return a connection with a view of every table; see `Lake.connect`."""
+    con = duckdb.connect()
+    con.execute("SET enable_progress_bar = false")
+    if not lake.store.is_local:
+        con.register_filesystem(lake.store.fs)
+    for name, definition in schemas.TABLES.items():
+        con.execute(_view(definition, lake.files(name, (where or {}).get(name))))
+    for name in queries.names("macros"):
+        queries.load(name).run(con)
+    return con
+
+
+def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
+    """Run one statement that can only read the lake's own files; see `Lake.sql`."""
+    con = connect(lake)
+    _lock(con, lake)
+    try:
+        statements = con.extract_statements(query)
+    except duckdb.Error as exc:
+        raise QueryError(str(exc)) from exc
+    if len(statements) != 1:
+        raise QueryError(f"give one statement, not {len(statements)}")
+    if statements[0].type not in _READING:
+        kind = statements[0].type.name
+        raise QueryError(f"the lake is read-only here: {kind} is refused, SELECT is not")
+    try:
+        return con.sql(query)
+    except duckdb.Error as exc:
+        raise QueryError(str(exc)) from exc
+
+
+def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Leave the connection no file but the lake's, no extension and no way back."""
+    if lake.store.is_local:
+        con.execute("SET allowed_directories = [$root]", {"root": f"{lake.root}/"})
+        con.execute("SET enable_external_access = false")
+    con.execute("SET autoinstall_known_extensions = false")
+    con.execute("SET autoload_known_extensions = false")
+    con.execute("SET lock_configuration = true")
+
+
+def _view(definition: schemas.Table, files: list[str]) -> str:
+    """Return the statement that makes a table's view; empty tables keep their columns."""
+    types = {f.name: _duckdb_type(f.type) for f in definition.schema}
+    if not files:
+        columns = ", ".join(f'CAST(NULL AS {t}) AS "{c}"' for c, t in types.items())
+        return f"CREATE VIEW {definition.name} AS SELECT {columns} WHERE false"
+    listed = ", ".join("'" + _local(f).replace("'", "''") + "'" for f in files)
+    hive = ", ".join(f"'{c}': {types[c]}" for c in definition.partition)
+    options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
+    columns = ", ".join(f'"{c}"' for c in types)
+    source = f"read_parquet([{listed}]{options})"
+    return f"CREATE VIEW {definition.name} AS SELECT {columns} FROM {source}"
+
+
+def _local(uri: str) -> str:
+    return uri.removeprefix("file://")
+
+
+def _duckdb_type(kind: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return _duckdb_type(kind.value_type) + "[]"
+    if pa.types.is_struct(kind):
+        fields = ", ".join(f'"{f.name}" {_duckdb_type(f.type)}' for f in kind)
+        return f"STRUCT({fields})"
+    return _SCALARS[str(kind)]
+
+
+_SCALARS = {
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "bool": "BOOLEAN",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+}

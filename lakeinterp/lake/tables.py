@@ -1,0 +1,353 @@
+"""The lake: Delta tables below one root. Commits, upserts, connections, views."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakeinterp.errors import Conflict, LakeError, NotFound, SchemaError
+from lakeinterp.lake import connect as connections
+from lakeinterp.lake import schema as schemas
+from lakeinterp.lake.store import Store, Written
+from lakeinterp.lake.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import duckdb
+    import polars as pl
+    from deltalake import DeltaTable
+
+_READABLE_FEATURES = {"timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "domainMetadata"}
+_ATTEMPTS = 20
+
+
+class Lake:
+    """A folder or object-store URL that holds the tables of `lakeinterp.lake.schema`.
+
+    Opening reads nothing; every method reads the newest version of the tables it needs.
+    """
+
+    def __init__(self, root: str, *, storage_options: Mapping[str, str] | None = None) -> None:
+        self.store = Store(str(root), storage_options)
+        self.root = self.store.root
+
+    def __repr__(self) -> str:
+        return f"Lake({self.root!r})"
+
+    # -- tables -------------------------------------------------------------------------------
+
+    def table(self, name: str) -> DeltaTable | None:
+        """Return the Delta table at its newest version, or None if nothing was written yet.
+
+        Raises:
+            NotFound: lakeinterp has no table of this name.
+            SchemaError: the table was written by a newer lakeinterp, or another engine gave it a
+                feature that plain Parquet readers would misread.
+        """
+        from deltalake import DeltaTable
+
+        schemas.table(name)
+        address = self.store.address(name)
+        if not self.store.exists(name, "_delta_log"):
+            return None
+        delta = DeltaTable(address, storage_options=self.store.options or None)
+        _check_readable(name, delta)
+        return delta
+
+    def tables(self) -> list[str]:
+        """Return the names of the tables that exist, in the order of the data."""
+        return [name for name in schemas.TABLES if self.store.exists(name, "_delta_log")]
+
+    def create(self, name: str) -> DeltaTable:
+        """Return the table, made empty if it is not there; safe beside other writers."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        if (found := self.table(name)) is not None:
+            return found
+        definition = schemas.table(name)
+        try:
+            return DeltaTable.create(
+                self.store.address(name),
+                definition.schema,
+                mode="error",
+                partition_by=list(definition.partition) or None,
+                name=name,
+                description=definition.about,
+                configuration={schemas.VERSION_KEY: schemas.VERSION},
+                storage_options=self.store.options or None,
+                raise_if_key_not_exists=False,
+            )
+        except DeltaError:
+            if (made_by_another := self.table(name)) is not None:
+                return made_by_another
+            raise
+
+    def version(self, name: str) -> int:
+        """Return the table's version, -1 if it does not exist."""
+        delta = self.table(name)
+        return -1 if delta is None else int(delta.version())
+
+    def files(self, name: str, where: str | None = None) -> list[str]:
+        """Return the Parquet files of a table that may hold rows for which `where` is true."""
+        delta = self.table(name)
+        if delta is None:
+            return []
+        return list(delta.file_uris(file_pruning_predicate=where))
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def committed(self, name: str, app: str) -> int:
+        """Return the last version recorded under an application id, 0 if there is none."""
+        delta = self.table(name)
+        return 0 if delta is None else int(delta.transaction_version(app) or 0)
+
+    def publish(self, name: str, files: Sequence[Written], *, app: str, version: int) -> bool:
+        """Make files visible all at once, exactly once.
+
+        Args:
+            name: Table.
+            files: As `Store.write_parquet` returned them.
+            app: Application id of this piece of work, for example `capture/ID/shard-00003`.
+            version: Grows with what `app` has delivered; a commit that is not above the
+                recorded version is not made.
+
+        Returns:
+            Whether this call made the commit; False if it (or a later one) was there already.
+
+        Raises:
+            Conflict: other writers won every retry.
+        """
+        from deltalake import CommitProperties, Transaction
+        from deltalake.exceptions import CommitFailedError
+        from deltalake.transaction import AddAction
+
+        definition = schemas.table(name)
+        actions: list[Any] = [
+            AddAction(f.path, f.n_bytes, f.partition, int(time.time() * 1000), True, _stats(f))
+            for f in files
+        ]
+        for _ in range(_ATTEMPTS):
+            delta = self.create(name)
+            if (delta.transaction_version(app) or 0) >= version:
+                return False
+            try:
+                delta.create_write_transaction(
+                    actions,
+                    mode="append",
+                    schema=definition.schema,
+                    partition_by=list(definition.partition) or None,
+                    commit_properties=CommitProperties(
+                        app_transactions=[Transaction(app, version)]
+                    ),
+                )
+            except CommitFailedError:
+                continue
+            return True
+        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+    def upsert(
+        self,
+        name: str,
+        rows: pa.Table | Sequence[Mapping[str, object]],
+        *,
+        scope: Mapping[str, str | int],
+    ) -> int:
+        """Insert rows, replacing those that share the table's key. Safe beside other writers.
+
+        Args:
+            name: Table.
+            rows: An Arrow table of the table's schema, or one mapping a row.
+            scope: Column to value that all rows share, for example capture and hookpoint; only
+                files that can hold such rows are read.
+
+        Returns:
+            The number of rows given.
+
+        Raises:
+            SchemaError: the rows do not fit the table; nothing was written.
+            Conflict: other writers won every retry.
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        definition = schemas.table(name)
+        source = as_table(definition, rows)
+        if not source.num_rows:
+            return 0
+        matches = [f"target.{column} = source.{column}" for column in definition.key]
+        matches += [f"target.{column} = {literal(value)}" for column, value in scope.items()]
+        for _ in range(_ATTEMPTS):
+            try:
+                (
+                    self.create(name)
+                    .merge(source, " AND ".join(matches), "source", "target")
+                    .when_matched_update_all()
+                    .when_not_matched_insert_all()
+                    .execute()
+                )
+            except CommitFailedError:
+                continue
+            return int(source.num_rows)
+        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+    def replace(
+        self, name: str, rows: pa.Table | Sequence[Mapping[str, object]], *, where: str
+    ) -> None:
+        """Put rows in the place of all rows for which `where` is true, in one commit.
+
+        Raises:
+            SchemaError: the rows do not fit the table; nothing was written.
+            Conflict: other writers won every retry.
+        """
+        from deltalake import write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        source = as_table(schemas.table(name), rows)
+        for _ in range(_ATTEMPTS):
+            try:
+                write_deltalake(self.create(name), source, mode="overwrite", predicate=where)
+            except CommitFailedError:
+                continue
+            return
+        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def connect(self, **where: str) -> duckdb.DuckDBPyConnection:
+        """Return an in-memory DuckDB connection with a view of every table and all macros.
+
+        Args:
+            where: Table name to a SQL condition that prunes its files, for example
+                `activations="capture = 'a' AND bucket = 3"`. Rows are not filtered, files are.
+        """
+        return connections.connect(self, where)
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """Run one read-only statement over the tables and return DuckDB's relation.
+
+        Raises:
+            QueryError: the statement writes, reads files by itself, or does not run.
+        """
+        return connections.read_only(self, query)
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        """Return a table as a Polars LazyFrame; an empty one if nothing was written yet."""
+        import polars as pl
+
+        delta = self.table(name)
+        if delta is None:
+            empty = pl.from_arrow(schemas.table(name).schema.empty_table())
+            assert isinstance(empty, pl.DataFrame)
+            return empty.lazy()
+        return pl.scan_delta(delta)
+
+    def rows(self, name: str, where: str | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a small table that fulfil a SQL condition, as dictionaries."""
+        definition = schemas.table(name)
+        with self.connect(**({name: where} if where else {})) as con:
+            clause = f" WHERE {where}" if where else ""
+            order = ", ".join(definition.key)
+            result = con.sql(f"SELECT * FROM {name}{clause} ORDER BY {order}")
+            return list(result.to_arrow_table().to_pylist())
+
+    def one(self, name: str, where: str) -> dict[str, Any]:
+        """Return the one row that fulfils a SQL condition.
+
+        Raises:
+            LakeError: there is none, or more than one.
+        """
+        found = self.rows(name, where)
+        if len(found) != 1:
+            raise LakeError(f"{name}: {len(found)} rows where {where}, expected one")
+        return found[0]
+
+    def capture(self, name: str | None = None) -> dict[str, Any]:
+        """Return a capture's row; without a name the only one there is.
+
+        Raises:
+            NotFound: no such capture, or a name is needed because there are several.
+        """
+        rows = {str(row["capture"]): row for row in self.rows("captures")}
+        if name is None and len(rows) == 1:
+            return next(iter(rows.values()))
+        if name is None or name not in rows:
+            hint = "" if rows else f"the lake {self.root} is empty: run `lakeinterp capture` first"
+            raise NotFound("capture", name or "(none given)", rows, hint)
+        return rows[name]
+
+    def vocabulary(self, tokenizer: str) -> Vocabulary:
+        """Return the vocabulary of a tokenizer, by its digest.
+
+        Raises:
+            NotFound: the lake does not hold it.
+        """
+        rows = self.rows("vocabulary", f"tokenizer = {literal(tokenizer)}")
+        if not rows:
+            raise NotFound("tokenizer", tokenizer, hint="its vocabulary is not in the lake")
+        encoded = [b""] * (max(int(row["token_id"]) for row in rows) + 1)
+        for row in rows:
+            encoded[row["token_id"]] = row["bytes"]
+        special = frozenset(int(row["token_id"]) for row in rows if row["special"])
+        return Vocabulary(tokenizer, tuple(encoded), special)
+
+
+def literal(value: str | int) -> str:
+    """Return a value as a SQL literal; for Delta predicates, which take no parameters."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def where(**values: str | int) -> str:
+    """Return `column = literal AND …`."""
+    return " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
+
+
+def as_table(definition: schemas.Table, rows: pa.Table | Sequence[Mapping[str, object]]) -> pa.Table:
+    """Return rows as an Arrow table of exactly the table's schema.
+
+    Raises:
+        SchemaError: a column is missing, unknown, or of another type.
+    """
+    if not isinstance(rows, pa.Table):
+        if wrong := {c for row in rows for c in row.keys() ^ set(definition.columns)}:
+            raise SchemaError(f"{definition.name}: missing or unknown columns {sorted(wrong)}")
+        try:
+            return pa.Table.from_pylist([dict(row) for row in rows], schema=definition.schema)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
+            raise SchemaError(f"{definition.name}: {exc}") from exc
+    if sorted(rows.schema.names) != sorted(definition.columns):
+        wrong = set(rows.schema.names) ^ set(definition.columns)
+        raise SchemaError(f"{definition.name}: missing or unknown columns {sorted(wrong)}")
+    try:
+        return rows.select(definition.columns).cast(definition.schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
+        raise SchemaError(f"{definition.name}: {exc}") from exc
+
+
+def _check_readable(name: str, delta: DeltaTable) -> None:
+    found = delta.metadata().configuration.get(schemas.VERSION_KEY)
+    if found != schemas.VERSION:
+        raise SchemaError(
+            f"{name}: written in table version {found}, this lakeinterp reads {schemas.VERSION}; "
+            "install the lakeinterp that wrote it, or export and import the lake"
+        )
+    features = set(delta.protocol().reader_features or ()) - _READABLE_FEATURES
+    if features:
+        raise SchemaError(
+            f"{name}: another engine gave the table {sorted(features)}, which plain Parquet readers "
+            "misread; rewrite it without (for deletion vectors: REORG TABLE … APPLY (PURGE))"
+        )
+
+
+def _stats(file: Written) -> str:
+    return json.dumps(
+        {
+            "numRecords": file.n_rows,
+            "minValues": file.minimum,
+            "maxValues": file.maximum,
+            "nullCount": dict.fromkeys(file.minimum, 0),
+        }
+    )

@@ -1,0 +1,150 @@
+"""Units of work and the latents and examples in them: what every later room maps over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from lakeinterp.errors import ConfigError, NotFound
+from lakeinterp.lake import queries
+from lakeinterp.lake.tables import where
+from lakeinterp.terms import Example, Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lakeinterp.config import SamplingConfig
+    from lakeinterp.lake.tables import Lake
+    from lakeinterp.lake.vocabulary import Vocabulary
+    from lakeinterp.terms import Role
+
+
+_NO_LIMIT = 2**31 - 1
+
+
+def hookpoints(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the rows of a capture's hookpoints, all or the wanted ones, sorted by name.
+
+    Raises:
+        NotFound: a wanted hookpoint was not captured; the message lists those that were.
+    """
+    rows = {r["hookpoint"]: r for r in lake.rows("hookpoints", where(capture=capture))}
+    for name in wanted:
+        if name not in rows:
+            raise NotFound("hookpoint", name, rows, hint=f"in capture {capture}")
+    return [rows[name] for name in sorted(wanted or rows)]
+
+
+def units(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[Unit]:
+    """Return every unit of a capture: each hookpoint's buckets, those without rows too."""
+    found = []
+    for row in hookpoints(lake, capture, wanted):
+        n_buckets = -(-row["n_latents"] // row["bucket_latents"])
+        for bucket in range(n_buckets):
+            found.append(Unit(capture=capture, hookpoint=row["hookpoint"], bucket=bucket))
+    return found
+
+
+def latents_of(lake: Lake, unit: Unit) -> range:
+    """Return the latents of a unit."""
+    key = where(capture=unit.capture, hookpoint=unit.hookpoint)
+    row = lake.one("hookpoints", key)
+    first = unit.bucket * row["bucket_latents"]
+    return range(first, min(first + row["bucket_latents"], row["n_latents"]))
+
+
+def selected_latents(lake: Lake, unit: Unit, sampling: SamplingConfig) -> list[int]:
+    """Return the unit's latents that the settings choose, sorted.
+
+    `sampling.latents` are taken as they are, dead or not. Otherwise all latents with
+    `sampling.min_windows` windows or more, and of those at most `sampling.max_latents` a
+    hookpoint, a random choice by `sampling.seed`. Needs the `latents` table of the hookpoint.
+
+    Raises:
+        ConfigError: a listed latent is outside the coder's width.
+    """
+    inside = latents_of(lake, unit)
+    if sampling.latents:
+        key = where(capture=unit.capture, hookpoint=unit.hookpoint)
+        n_latents = lake.one("hookpoints", key)["n_latents"]
+        if wrong := [i for i in sampling.latents if not 0 <= i < n_latents]:
+            raise ConfigError(
+                f"sampling.latents: {unit.hookpoint} has latents 0 to {n_latents - 1}, not {wrong}"
+            )
+        return sorted({i for i in sampling.latents if i in inside})
+    with lake.connect(latents=where(capture=unit.capture, hookpoint=unit.hookpoint)) as con:
+        rows = (
+            queries.load("sampling/select")
+            .run(
+                con,
+                capture=unit.capture,
+                hookpoint=unit.hookpoint,
+                min_windows=sampling.min_windows,
+                max_latents=sampling.max_latents or _NO_LIMIT,
+                seed=sampling.seed,
+            )
+            .fetchall()
+        )
+    return [latent for (latent,) in rows if latent in inside]
+
+
+def examples(
+    lake: Lake,
+    unit: Unit,
+    sample: str,
+    vocabulary: Vocabulary,
+    role: Role | None = None,
+    latents: Sequence[int] | None = None,
+) -> Iterator[tuple[int, tuple[Example, ...]]]:
+    """Yield (latent, its examples in their order), one latent in memory at a time.
+
+    Args:
+        lake: The lake.
+        unit: Which latents.
+        sample: Digest of the sampling settings; see `SamplingConfig.sample`.
+        vocabulary: Of the capture's tokenizer; gives the examples their `pieces`.
+        role: Only this role's examples; None gives both.
+        latents: Only these; None gives all that have examples.
+    """
+    key = where(capture=unit.capture, hookpoint=unit.hookpoint, bucket=unit.bucket)
+    with lake.connect(examples=key) as con:
+        wanted = list(latents) if latents is not None else list(latents_of(lake, unit))
+        cursor = queries.load("sampling/examples").run(
+            con,
+            capture=unit.capture,
+            hookpoint=unit.hookpoint,
+            bucket=unit.bucket,
+            sample=sample,
+            role=role,
+            latents=wanted,
+        )
+        yield from _by_latent(_rows(cursor), sample, vocabulary)
+
+
+def _rows(cursor: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's cursor
+    names = [column[0] for column in cursor.description]
+    while batch := cursor.fetchmany(2000):
+        for row in batch:
+            yield dict(zip(names, row, strict=True))
+
+
+def _by_latent(
+    rows: Iterator[dict[str, Any]], sample: str, vocabulary: Vocabulary
+) -> Iterator[tuple[int, tuple[Example, ...]]]:
+    current: int | None = None
+    gathered: list[Example] = []
+    for row in rows:
+        latent = row.pop("latent")
+        if current is not None and latent != current:
+            yield current, tuple(gathered)
+            gathered = []
+        current = latent
+        gathered.append(_example(row, sample, vocabulary))
+    if current is not None:
+        yield current, tuple(gathered)
+
+
+def _example(row: dict[str, Any], sample: str, vocabulary: Vocabulary) -> Example:
+    tokens = tuple(cast("list[int]", row.pop("tokens")))
+    values = tuple(cast("list[float]", row.pop("values")))
+    pieces = vocabulary.pieces(tokens)
+    return Example(sample=sample, tokens=tokens, values=values, pieces=pieces, **row)

@@ -1,0 +1,43 @@
+"""Token ids to text without the tokenizer: reads the `vocabulary` table."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Bytes of every token of one tokenizer."""
+
+    tokenizer: str
+    """Digest of the tokenizer."""
+    encoded: tuple[bytes, ...]
+    """UTF-8 bytes of each token, by token id; a token may hold part of a character."""
+    special: frozenset[int] = frozenset()
+    """Ids of tokens that are no text: beginning and end of text, padding, …"""
+
+    def pieces(self, tokens: Iterable[int]) -> tuple[str, ...]:
+        """Return the text of each token; joined they are the text of the whole.
+
+        A character spread over several tokens belongs to the one that completes it. Bytes that
+        are no UTF-8, for example where a window cuts a character, become U+FFFD.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        pieces = [decoder.decode(self._bytes_of(token)) for token in tokens]
+        if pieces:
+            pieces[-1] += decoder.decode(b"", final=True)
+        return tuple(pieces)
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """Return the text of a run of tokens."""
+        return "".join(self.pieces(tokens))
+
+    def _bytes_of(self, token: int) -> bytes:
+        if 0 <= token < len(self.encoded):
+            return self.encoded[token]
+        return f"<token {token}>".encode()
