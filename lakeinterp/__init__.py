@@ -21,7 +21,7 @@ _LAZY = {
 }
 
 
-def open(  # noqa: A001 - `lakeinterp.open(path)` reads best
+def open(
     path: str, *, storage_options: Mapping[str, str] | None = None
 ) -> Lake:
     """Open a lake for reading and writing; `path` is a folder or an object-store URL.
@@ -38,7 +38,7 @@ def open(  # noqa: A001 - `lakeinterp.open(path)` reads best
     return lake
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 

@@ -48,6 +48,8 @@ class CorpusConfig(Section):
     """Revision of a hub dataset."""
     context_tokens: Annotated[int, Field(gt=1)] = 256
     """Tokens of one forward pass."""
+    bos: Literal["auto", "always", "never"] = "auto"
+    """Put the beginning-of-text token in front of every sequence; `auto` does as the tokenizer."""
 
 
 class CaptureConfig(Section):
@@ -79,6 +81,8 @@ class CaptureConfig(Section):
     """Tokens of one shard: what is sorted in memory and committed as one."""
     encode_chunk_bytes: Positive = 256 * 2**20
     """Ceiling for the pre-activations that exist at one time."""
+    min_explained_variance: float | None = 0.3
+    """Refuse a coder that explains less of the variance of what it codes; None accepts any."""
     n_buckets: Positive | None = None
     """Ranges of latents a hookpoint is cut into; None chooses 1 to 64 by the coder's width."""
 

@@ -33,7 +33,7 @@ def names(kind: Kind) -> dict[str, str]:
     return own | {name: target for name, target in others.items() if name not in own}
 
 
-def resolve(kind: Kind, name: str) -> Any:  # noqa: ANN401 - a class of the kind's protocol
+def resolve(kind: Kind, name: str) -> Any:
     """Import and return what `name` stands for.
 
     Raises:

@@ -98,7 +98,14 @@ def spans(documents_of_sequence):
 
 def _write_corpus(lake, tokens, documents):
     rows = [
-        {"corpus": CORPUS, "sequence": s, "tokens": tokens[s].tolist(), "documents": spans(d)}
+        {
+            "corpus": CORPUS,
+            "sequence": s,
+            "tokens": tokens[s].tolist(),
+            "documents": spans(d),
+            "next_row": None,
+            "next_offset": None,
+        }
         for s, d in enumerate(documents)
     ]
     lake.upsert("sequences", rows, scope={"corpus": CORPUS})
@@ -162,7 +169,7 @@ def _write_activations(lake, dense, context, n_latents, n_buckets, n_shards):
             name=f"shard-{shard:05d}",
         )
         done = min(len(dense), first + step) // context - first // context
-        app = f"capture/{CAPTURE}/{shard}"
+        app = f"capture/{CAPTURE}/{shard:06d}"
         lake.publish("activations", files, app=app, version=done)
 
 

@@ -43,7 +43,7 @@ class Query:
     def run(
         self,
         con: duckdb.DuckDBPyConnection,
-        **values: Any,  # noqa: ANN401 - whatever DuckDB can bind
+        **values: Any,
     ) -> duckdb.DuckDBPyConnection:
         """Execute with the values bound.
 
@@ -61,7 +61,7 @@ class Query:
     def table(
         self,
         con: duckdb.DuckDBPyConnection,
-        **values: Any,  # noqa: ANN401
+        **values: Any,
     ) -> pa.Table:
         """Run a SELECT and return its result as an Arrow table.
 

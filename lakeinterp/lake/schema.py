@@ -84,11 +84,14 @@ _ALL = (
     ),
     _table(
         "sequences",
-        "The corpus as the model saw it; a null document marks tokens of no document.",
+        "The corpus as the model saw it; a null document marks tokens of no document. The next "
+        "sequence starts next_offset tokens into the source's row next_row.",
         ("corpus", pa.string()),
         ("sequence", pa.int64()),
         ("tokens", pa.list_(pa.int32())),
         ("documents", pa.list_(_SPAN)),
+        ("next_row", pa.int64()),
+        ("next_offset", pa.int32()),
         key=("corpus", "sequence"),
         partition=("corpus",),
     ),

@@ -60,7 +60,7 @@ class Store:
         partition: Mapping[str, object],
         name: str,
         statistics: tuple[str, ...] = (),
-        **writer: Any,  # noqa: ANN401 - options of pyarrow's ParquetWriter
+        **writer: Any,
     ) -> Written:
         """Write rows to `<table>/<partition folders>/<name>.parquet` and return what was written.
 

@@ -106,18 +106,21 @@ class Lake:
         delta = self.table(name)
         return 0 if delta is None else int(delta.transaction_version(app) or 0)
 
-    def publish(self, name: str, files: Sequence[Written], *, app: str, version: int) -> bool:
+    def publish(
+        self, name: str, files: Sequence[Written], *, app: str, version: int, after: int = 0
+    ) -> bool:
         """Make files visible all at once, exactly once.
 
         Args:
             name: Table.
             files: As `Store.write_parquet` returned them.
             app: Application id of this piece of work, for example `capture/ID/shard-00003`.
-            version: Grows with what `app` has delivered; a commit that is not above the
-                recorded version is not made.
+            version: What `app` will have delivered with this commit, as a growing number.
+            after: What it must have delivered before; the files continue from there.
 
         Returns:
-            Whether this call made the commit; False if it (or a later one) was there already.
+            Whether this call made the commit; False if another version than `after` is recorded,
+            because this commit or another writer's was made already.
 
         Raises:
             Conflict: other writers won every retry.
@@ -133,7 +136,7 @@ class Lake:
         ]
         for _ in range(_ATTEMPTS):
             delta = self.create(name)
-            if (delta.transaction_version(app) or 0) >= version:
+            if (delta.transaction_version(app) or 0) != after:
                 return False
             try:
                 delta.create_write_transaction(
@@ -305,7 +308,9 @@ def where(**values: str | int) -> str:
     return " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
 
 
-def as_table(definition: schemas.Table, rows: pa.Table | Sequence[Mapping[str, object]]) -> pa.Table:
+def as_table(
+    definition: schemas.Table, rows: pa.Table | Sequence[Mapping[str, object]]
+) -> pa.Table:
     """Return rows as an Arrow table of exactly the table's schema.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from lakeinterp.errors import ConfigError, NotFound
@@ -42,6 +43,33 @@ def units(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[Unit]:
         for bucket in range(n_buckets):
             found.append(Unit(capture=capture, hookpoint=row["hookpoint"], bucket=bucket))
     return found
+
+
+def shard_app(capture: str, shard: int) -> str:
+    """Return the application id under which a shard's commits are recorded."""
+    return f"capture/{capture}/{shard:06d}"
+
+
+def captured_sequences(lake: Lake, capture: str) -> int:
+    """Return how many leading sequences of the corpus are committed, without a hole."""
+    delta = lake.table("activations")
+    if delta is None:
+        return 0
+    done, shard = 0, 0
+    size = shard_sequences(lake, capture)
+    while count := delta.transaction_version(shard_app(capture, shard)):
+        done, shard = done + count, shard + 1
+        if size is not None and count < size:
+            break
+    return done
+
+
+def shard_sequences(lake: Lake, capture: str) -> int | None:
+    """Return the sequences of a full shard, None for captures that were not made by lakeinterp."""
+    row = lake.capture(capture)
+    settings = json.loads(row["config"]).get("capture", {})
+    tokens = settings.get("shard_tokens")
+    return tokens // row["context_tokens"] if tokens else None
 
 
 def latents_of(lake: Lake, unit: Unit) -> range:
@@ -120,7 +148,7 @@ def examples(
         yield from _by_latent(_rows(cursor), sample, vocabulary)
 
 
-def _rows(cursor: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - DuckDB's cursor
+def _rows(cursor: Any) -> Iterator[dict[str, Any]]:
     names = [column[0] for column in cursor.description]
     while batch := cursor.fetchmany(2000):
         for row in batch:

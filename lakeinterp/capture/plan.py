@@ -1,0 +1,156 @@
+"""What a capture is and which of its shards are left: written down before the first row."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.errors import ConfigError
+from lakeinterp.lake import where
+from lakeinterp.lake.activations import bucket_latents
+from lakeinterp.lake.units import shard_app
+from lakeinterp.terms import digest, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakeinterp.capture.check import Check
+    from lakeinterp.coders import CoderFolder, CoderSpec
+    from lakeinterp.config import Config
+    from lakeinterp.corpus import Tokenizer
+    from lakeinterp.lake import Lake
+
+_PACKAGES = ("torch", "transformers", "nnsight", "deltalake", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One capture, as far as its rows depend on it."""
+
+    capture: str
+    corpus: str
+    n_sequences: int
+    """Sequences asked for; the corpus may end before."""
+    shard_sequences: int
+    context_tokens: int
+    identity: dict[str, Any]
+    """Everything that decides a row; equal for a run that continues this capture."""
+
+    def shards(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (shard, first sequence, one past the last)."""
+        for shard, first in enumerate(range(0, self.n_sequences, self.shard_sequences)):
+            yield shard, first, min(first + self.shard_sequences, self.n_sequences)
+
+    def app(self, shard: int) -> str:
+        """Return the application id of a shard."""
+        return shard_app(self.capture, shard)
+
+
+def make_plan(
+    config: Config, *, corpus: str, model_revision: str, coders: CoderFolder, tokenizer: Tokenizer
+) -> Plan:
+    """Name the capture and cut it into shards.
+
+    Raises:
+        ConfigError: not even one sequence is asked for.
+    """
+    settings, context = config.capture, config.corpus.context_tokens
+    identity = {
+        "model": model_revision,
+        "coders": coders.revision,
+        "hookpoints": [spec.hookpoint for spec in coders.specs],
+        "corpus": corpus,
+        "tokenizer": tokenizer.digest,
+        "dtype": settings.dtype,
+        "value_dtype": settings.value_dtype,
+        "shard_tokens": settings.shard_tokens,
+        "n_buckets": settings.n_buckets,
+    }
+    if settings.n_tokens < context:
+        raise ConfigError(
+            f"capture.n_tokens: {settings.n_tokens} is less than one sequence of {context} tokens"
+        )
+    model = settings.model.rstrip("/").rsplit("/", 1)[-1]
+    return Plan(
+        capture=settings.name or f"{model}-{digest(identity, size=4)}",
+        corpus=corpus,
+        n_sequences=settings.n_tokens // context,
+        shard_sequences=settings.shard_tokens // context,
+        context_tokens=context,
+        identity=identity,
+    )
+
+
+def write_plan(
+    lake: Lake, plan: Plan, config: Config, coders: CoderFolder, model_revision: str,
+    tokenizer: Tokenizer,
+) -> None:  # fmt: skip
+    """Write the capture's row, and the vocabulary if the lake does not hold it.
+
+    Raises:
+        ConfigError: the lake holds a capture of this name made with other settings.
+    """
+    earlier = lake.rows("captures", where(capture=plan.capture))
+    if earlier:
+        _check_same(plan, json.loads(earlier[0]["config"])["identity"])
+    if not lake.rows("vocabulary", where(tokenizer=tokenizer.digest, token_id=0)):
+        lake.upsert("vocabulary", tokenizer.vocabulary(), scope={"tokenizer": tokenizer.digest})
+    row = {
+        "capture": plan.capture,
+        "created_at": earlier[0]["created_at"] if earlier else now(),
+        "model": config.capture.model,
+        "model_revision": model_revision,
+        "tokenizer": tokenizer.digest,
+        "coder": coders.name,
+        "coder_revision": coders.revision,
+        "corpus": plan.corpus,
+        "context_tokens": plan.context_tokens,
+        "excluded": tokenizer.special,
+        "value_dtype": config.capture.value_dtype,
+        "config": json.dumps(
+            {
+                "identity": plan.identity,
+                "capture": config.capture.model_dump(mode="json"),
+                "corpus": config.corpus.model_dump(mode="json"),
+            }
+        ),
+        "versions": json.dumps({name: version(name) for name in _PACKAGES}),
+    }
+    if not earlier or _changed(earlier[0], row):
+        lake.upsert("captures", [row], scope={"capture": plan.capture})
+
+
+def write_hookpoint(lake: Lake, plan: Plan, spec: CoderSpec, module: str, check: Check,
+                    n_buckets: int | None) -> None:  # fmt: skip
+    """Write a hookpoint's row with what was measured of its coder."""
+    row = {
+        "capture": plan.capture,
+        "hookpoint": spec.hookpoint,
+        "format": spec.format,
+        "architecture": spec.architecture,
+        "site": spec.site,
+        "module": module,
+        "d_in": spec.d_in,
+        "n_latents": spec.n_latents,
+        "bucket_latents": bucket_latents(spec.n_latents, n_buckets),
+        "k": spec.k,
+        "l0": check.l0,
+        "explained_variance": check.explained_variance,
+        "checks": json.dumps({"n_tokens": check.n_tokens, "silent_share": check.silent_share}),
+    }
+    lake.upsert("hookpoints", [row], scope={"capture": plan.capture})
+
+
+def _check_same(plan: Plan, earlier: dict[str, Any]) -> None:
+    differing = [key for key, value in plan.identity.items() if earlier.get(key) != value]
+    if differing:
+        raise ConfigError(
+            f"capture.name: the lake holds a capture {plan.capture!r} with another "
+            f"{', '.join(differing)}; choose another name"
+        )
+
+
+def _changed(earlier: dict[str, Any], row: dict[str, Any]) -> bool:
+    return any(earlier[key] != row[key] for key in ("config", "model", "versions"))

@@ -1,0 +1,186 @@
+"""Text sources: the demo corpus, local files, folders of files, data sets of the hub.
+
+A row of a source is a document: a record of JSON lines, Parquet or CSV; a paragraph of a text file.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.errors import ConfigError, MissingExtra, NotFound
+from lakeinterp.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lakeinterp.config import CorpusConfig
+
+_LOADERS = {
+    ".jsonl": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".txt": "text",
+    ".text": "text",
+}
+_COMPRESSED = {".gz", ".zst"}
+
+
+def document_id(text: str) -> int:
+    """Return a stable 63-bit digest of a document's text, white space and Unicode form aside.
+
+    Exact duplicates share it and so fall on the same side of every split.
+    """
+    normal = " ".join(unicodedata.normalize("NFC", text).split())
+    encoded = normal.encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(encoded, digest_size=8).digest(), "big") >> 1
+
+
+def identity(config: CorpusConfig) -> dict[str, Any]:
+    """Return what makes the corpus this one; local files count by content, not by place."""
+    source: str = config.dataset
+    if source != "demo" and Path(source).exists():
+        source = f"{Path(source).name}:{fingerprint(source)}"
+    settings = config.model_dump(mode="json", exclude={"dataset", "context_tokens", "bos"})
+    return {"source": source, **settings}
+
+
+def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[str]:
+    """Yield the text of every row of the source in its order, from row `skip` on.
+
+    Raises:
+        ConfigError: no dataset is given, or the text column is missing or ambiguous.
+        NotFound: the file does not exist, or the hub does not know the data set.
+    """
+    if not config.dataset:
+        raise ConfigError("corpus.dataset: say where the text is: a file, a hub id, or demo")
+    if config.dataset == "demo":
+        rows = _demo()
+    elif (path := Path(config.dataset)).exists():
+        rows = _local(path, config)
+    elif path.suffix in {*_LOADERS, *_COMPRESSED} or config.dataset.startswith((".", "/", "~")):
+        raise NotFound("dataset", config.dataset, hint="there is no such file")
+    else:
+        return _hub(config, skip)
+    return _skip(rows, skip)
+
+
+def _demo() -> Iterator[str]:
+    from lakeinterp.demo.corpus import documents as demo_documents
+
+    return (text for _, text in demo_documents("heldout"))
+
+
+def _skip(rows: Iterator[str], n: int) -> Iterator[str]:
+    for index, text in enumerate(rows):
+        if index >= n:
+            yield text
+
+
+def _local(path: Path, config: CorpusConfig) -> Iterator[str]:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _loader(p))
+    if not files:
+        raise ConfigError(
+            f"corpus.dataset: the folder {path} holds no {', '.join(sorted(_LOADERS))} file"
+        )
+    for file in files:
+        yield from _file(file, config)
+
+
+def _loader(path: Path) -> str | None:
+    suffixes = [s for s in path.suffixes if s not in _COMPRESSED]
+    return _LOADERS.get(suffixes[-1]) if suffixes else None
+
+
+def _file(path: Path, config: CorpusConfig) -> Iterator[str]:
+    loader = _loader(path)
+    if loader is None:
+        known = ", ".join(sorted(_LOADERS))
+        raise ConfigError(f"corpus.dataset: {path.name} is none of {known} (.gz and .zst too)")
+    if loader == "json" and _holds_bare_strings(path):
+        yield from _bare_strings(path)
+        return
+    if loader == "text":
+        yield from _paragraphs(path)
+        return
+    yield from _texts(_load(loader, data_files=str(path), split="train"), config)
+
+
+def _hub(config: CorpusConfig, skip: int) -> Iterator[str]:
+    rows = _load(config.dataset, name=config.name, split=config.split, revision=config.revision)
+    yield from _texts(rows.skip(skip), config)
+
+
+def _load(path: str, **options: Any) -> Any:
+    try:
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetNotFoundError
+    except ImportError as exc:
+        raise MissingExtra("reading a corpus", "capture", "datasets") from exc
+    try:
+        return load_dataset(path, streaming=True, **options)
+    except DatasetNotFoundError as exc:
+        raise NotFound("dataset", path, hint="no such file here and none of that id") from exc
+    except (ValueError, OSError) as exc:
+        raise ConfigError(f"corpus.dataset: {path}: {exc}") from exc
+
+
+def _texts(rows: Any, config: CorpusConfig) -> Iterator[str]:
+    column = config.column
+    for row in rows:
+        column = column or _text_column(row)
+        if column not in row:
+            raise ConfigError(f"corpus.column: no column {column!r} among {sorted(row)}")
+        yield str(row[column] or "")
+
+
+def _text_column(row: dict[str, Any]) -> str:
+    if "text" in row:
+        return "text"
+    texts = [name for name, value in row.items() if isinstance(value, str)]
+    if len(texts) != 1:
+        raise ConfigError(f"corpus.column: name the text column, one of {sorted(row)}")
+    return texts[0]
+
+
+def _open(path: Path) -> Any:
+    import fsspec
+
+    return fsspec.open(str(path), "rt", encoding="utf-8", compression="infer").open()
+
+
+def _paragraphs(path: Path) -> Iterator[str]:
+    """Yield the blocks of a text file that blank lines set apart."""
+    block: list[str] = []
+    with _open(path) as lines:
+        for line in lines:
+            if line.strip():
+                block.append(line)
+            elif block:
+                yield "".join(block)
+                block = []
+    if block:
+        yield "".join(block)
+
+
+def _holds_bare_strings(path: Path) -> bool:
+    with _open(path) as lines:
+        return bool(lines.readline().lstrip().startswith('"'))
+
+
+def _bare_strings(path: Path) -> Iterator[str]:
+    with _open(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as exc:
+                raise ConfigError(f"corpus.dataset: {path.name} line {number}: {exc}") from exc
+            if not isinstance(value, str):
+                raise ConfigError(f"corpus.dataset: {path.name} line {number}: expected a string")
+            yield value

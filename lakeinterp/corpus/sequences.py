@@ -1,0 +1,187 @@
+"""The corpus as stored sequences: made once, read back by every later capture.
+
+Sequences lie in chunks of `CHUNK`; a chunk is committed before any of its sequences is handed
+out, so that no activation ever refers to a sequence that is not there.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from lakeinterp.corpus import documents as sources
+from lakeinterp.corpus.pack import Sequence, Span, pack
+from lakeinterp.lake import Lake, queries, where
+from lakeinterp.lake.schema import TABLES
+from lakeinterp.terms import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from lakeinterp.config import CorpusConfig
+    from lakeinterp.corpus.tokenizer import Tokenizer
+
+CHUNK = 1024
+"""Sequences in one file of the `sequences` table."""
+_PREFETCHED_CHUNKS = 2
+_END = None
+
+
+class SequenceSource:
+    """The sequences of one corpus for one tokenizer and one context length."""
+
+    def __init__(self, lake: Lake, config: CorpusConfig, tokenizer: Tokenizer) -> None:
+        self._lake, self._config, self._tokenizer = lake, config, tokenizer
+        self._bos = tokenizer.bos(config)
+        self.corpus = digest(
+            {
+                **sources.identity(config),
+                "tokenizer": tokenizer.digest,
+                "context_tokens": config.context_tokens,
+                "bos": self._bos,
+                "separator": tokenizer.separator,
+                "chunk": CHUNK,
+            }
+        )
+        """Digest of everything that decides a sequence."""
+
+    def stored(self) -> int:
+        """Return how many leading sequences the lake holds."""
+        done, chunk = 0, 0
+        while count := self._lake.committed("sequences", self._app(chunk)):
+            done, chunk = done + count, chunk + 1
+            if count < CHUNK:
+                break
+        return done
+
+    def read(self, first: int, stop: int) -> Generator[list[Sequence], None, None]:
+        """Yield the sequences from `first` up to `stop` in lists, in order, made if not stored.
+
+        A background thread reads, tokenizes and commits ahead of the consumer.
+
+        Raises:
+            ConfigError: the source cannot be read; raised where the consumer takes the list.
+        """
+        ahead: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCHED_CHUNKS)
+        stopped = threading.Event()
+        thread = threading.Thread(
+            target=self._produce, args=(first, stop, ahead, stopped), name="sequences", daemon=True
+        )
+        thread.start()
+        try:
+            while (item := ahead.get()) is not _END:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stopped.set()
+            while thread.is_alive():
+                _drain(ahead)
+                thread.join(timeout=0.05)
+
+    def _produce(
+        self, first: int, stop: int, ahead: queue.Queue[Any], stopped: threading.Event
+    ) -> None:
+        try:
+            for chunk in self._chunks(first, stop):
+                if stopped.is_set():
+                    break
+                ahead.put(chunk)
+        except BaseException as exc:  # noqa: BLE001 - handed to the consumer, which raises it
+            ahead.put(exc)
+        ahead.put(_END)
+
+    def _chunks(self, first: int, stop: int) -> Iterator[list[Sequence]]:
+        stored = self.stored()
+        for start in range(first, min(stored, stop), CHUNK):
+            yield self._load(start, min(start + CHUNK, stored, stop))
+        if stop > stored:
+            for chunk in self._make(stored, stop):
+                wanted = [s for s in chunk if first <= s.sequence]
+                if wanted:
+                    yield wanted
+
+    def _make(self, stored: int, stop: int) -> Iterator[list[Sequence]]:
+        """Tokenize from where the lake ends, commit chunk by chunk, yield what was committed."""
+        row, offset = 0, 0
+        if stored:
+            last = self._load(stored - 1, stored)[0]
+            row, offset = last.next_row, last.next_offset
+        sequences = pack(
+            sources.documents(self._config, skip=row),
+            self._tokenizer.encode,
+            context_tokens=self._config.context_tokens,
+            bos=self._bos,
+            separator=self._tokenizer.separator,
+            first=stored,
+            row=row,
+            offset=offset,
+        )
+        chunk: list[Sequence] = []
+        for sequence in sequences:
+            chunk.append(sequence)
+            if sequence.sequence + 1 == stop or (sequence.sequence + 1) % CHUNK == 0:
+                yield self._commit(chunk)
+                chunk = []
+                if sequence.sequence + 1 == stop:
+                    return
+        if chunk:
+            yield self._commit(chunk)
+
+    def _commit(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Make sequences of one chunk durable, those that another writer has committed excepted."""
+        number = sequences[0].sequence // CHUNK
+        app, end = self._app(number), sequences[-1].sequence + 1
+        while (done := self._lake.committed("sequences", app)) < end - number * CHUNK:
+            new = [s for s in sequences if s.sequence >= number * CHUNK + done]
+            written = self._lake.store.write_parquet(
+                "sequences",
+                _table(new),
+                schema=TABLES["sequences"].schema,
+                partition={"corpus": self.corpus},
+                name=f"{new[0].sequence:010d}-{end:010d}",
+                statistics=("sequence",),
+                compression="zstd",
+            )
+            version = end - number * CHUNK
+            self._lake.publish("sequences", [written], app=app, version=version, after=done)
+        return sequences
+
+    def _load(self, first: int, stop: int) -> list[Sequence]:
+        pruned = where(corpus=self.corpus) + f" AND sequence >= {first} AND sequence < {stop}"
+        with self._lake.connect(sequences=pruned) as con:
+            query = queries.load("corpus/sequences")
+            rows = query.run(con, corpus=self.corpus, first=first, stop=stop).fetchall()
+        return [
+            Sequence(s, tuple(tokens), tuple(Span(d["document"], d["start"]) for d in spans), r, o)
+            for s, tokens, spans, r, o in rows
+        ]
+
+    def _app(self, chunk: int) -> str:
+        return f"corpus/{self.corpus}/{chunk:08d}"
+
+
+def _table(sequences: list[Sequence]) -> pa.Table:
+    schema = TABLES["sequences"].schema
+    rows = [
+        {
+            "sequence": s.sequence,
+            "tokens": list(s.tokens),
+            "documents": [{"document": p.document, "start": p.start} for p in s.spans],
+            "next_row": s.next_row,
+            "next_offset": s.next_offset,
+        }
+        for s in sequences
+    ]
+    return pa.Table.from_pylist(rows, schema=pa.schema([f for f in schema if f.name != "corpus"]))
+
+
+def _drain(ahead: queue.Queue[Any]) -> None:
+    while True:
+        try:
+            ahead.get_nowait()
+        except queue.Empty:
+            return
