@@ -51,7 +51,7 @@ class Tokenizer:
 
     @property
     def special(self) -> list[int]:
-        """Ids that are no text, sorted: beginning and end of text, padding, …"""
+        """Ids that are no text (beginning and end of text, padding, and such), sorted."""
         return sorted(set(self._hf.all_special_ids))
 
     @property

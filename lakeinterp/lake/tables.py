@@ -342,8 +342,8 @@ def _check_readable(name: str, delta: DeltaTable) -> None:
     features = set(delta.protocol().reader_features or ()) - _READABLE_FEATURES
     if features:
         raise SchemaError(
-            f"{name}: another engine gave the table {sorted(features)}, which plain Parquet readers "
-            "misread; rewrite it without (for deletion vectors: REORG TABLE … APPLY (PURGE))"
+            f"{name}: another engine gave the table {sorted(features)}, which plain Parquet "
+            "readers misread; rewrite it without (for deletion vectors: REORG TABLE … APPLY (PURGE))"
         )
 
 

@@ -37,11 +37,13 @@ def hookpoints(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[dic
 
 def units(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[Unit]:
     """Return every unit of a capture: each hookpoint's buckets, those without rows too."""
-    found = []
+    found: list[Unit] = []
     for row in hookpoints(lake, capture, wanted):
         n_buckets = -(-row["n_latents"] // row["bucket_latents"])
-        for bucket in range(n_buckets):
-            found.append(Unit(capture=capture, hookpoint=row["hookpoint"], bucket=bucket))
+        found += [
+            Unit(capture=capture, hookpoint=row["hookpoint"], bucket=bucket)
+            for bucket in range(n_buckets)
+        ]
     return found
 
 
