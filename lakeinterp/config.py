@@ -37,7 +37,7 @@ class CorpusConfig(Section):
     """Where the text comes from."""
 
     dataset: str = ""
-    """A file (.jsonl, .json, .parquet, .txt, .csv), a folder of them, a hub dataset id, or `demo`."""
+    """A file (.jsonl, .parquet, .txt, .csv), a folder of them, a hub dataset id, or `demo`."""
     name: str | None = None
     """Configuration name of a hub dataset."""
     split: str = "train"
@@ -81,8 +81,8 @@ class CaptureConfig(Section):
     """Tokens of one shard: what is sorted in memory and committed as one."""
     encode_chunk_bytes: Positive = 256 * 2**20
     """Ceiling for the pre-activations that exist at one time."""
-    min_explained_variance: float | None = 0.3
-    """Refuse a coder that explains less of the variance of what it codes; None accepts any."""
+    min_explained_variance: float = 0.3
+    """Refuse a coder that explains less of the variance of what it codes; -inf accepts any."""
     n_buckets: Positive | None = None
     """Ranges of latents a hookpoint is cut into; None chooses 1 to 64 by the coder's width."""
 
@@ -225,7 +225,7 @@ class ReportConfig(Section):
     """Heading of the page."""
     max_latents: Positive = 500
     """Latents shown in full, best score first; the rest are counted."""
-    examples_per_section: Positive = 5
+    examples_per_section: Positive = 3
     """Examples shown for each quantile or stratum of a role."""
 
 

@@ -51,14 +51,14 @@ def check_coder(coder: SparseCoder, x_ND: Tensor, target_ND: Tensor) -> Check:
     )
 
 
-def refuse_if_far(coder: SparseCoder, check: Check, minimum: float | None) -> None:
+def refuse_if_far(coder: SparseCoder, check: Check, minimum: float) -> None:
     """Stop when a coder does not fit the model it is read with.
 
     Raises:
         ConfigError: it explains less of the variance than `minimum`, which a wrong model, layer,
             site or scaling would look like.
     """
-    if minimum is None or check.explained_variance >= minimum:
+    if check.explained_variance >= minimum:
         return
     spec = coder.spec
     raise ConfigError(

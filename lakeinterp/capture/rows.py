@@ -58,7 +58,7 @@ class ShardBuffer:
             wrong = int((~torch.isfinite(value_M)).nonzero()[0, 0])
             sequence, position = divmod(int(token_M[wrong]), context_tokens)
             raise NonFinite(
-                f"{self.hookpoint}: activation {float(active.value_M[wrong])} of latent "
+                f"{self.hookpoint}: activation {float(active.value_M[wrong]):g} of latent "
                 f"{int(active.latent_M[wrong])} at sequence {sequence}, position {position}; "
                 "try capture.dtype = float32 and capture.value_dtype = float32"
             )

@@ -11,7 +11,7 @@ from lakeinterp.lake import queries
 from lakeinterp.lake import schema as schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pyarrow as pa
 
@@ -26,14 +26,23 @@ _READING = {
 
 def connect(lake: Lake, where: Mapping[str, str] | None = None) -> duckdb.DuckDBPyConnection:
     """Return a connection with a view of every table; see `Lake.connect`."""
-    con = duckdb.connect()
-    con.execute("SET enable_progress_bar = false")
-    if not lake.store.is_local:
-        con.register_filesystem(lake.store.fs)
-    for name, definition in schemas.TABLES.items():
-        con.execute(_view(definition, lake.files(name, (where or {}).get(name))))
+    con = connect_to(lake, schemas.TABLES, where or {})
     for name in queries.names("macros"):
         queries.load(name).run(con)
+    return con
+
+
+def connect_to(
+    lake: Lake, tables: Iterable[str], where: Mapping[str, str]
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection with a view of these tables alone and no macros."""
+    con = duckdb.connect()
+    con.execute("SET enable_progress_bar = false")
+    con.execute("SET TimeZone = 'UTC'")
+    if not lake.store.is_local:
+        con.register_filesystem(lake.store.fs)
+    for name in tables:
+        con.execute(_view(schemas.table(name), lake.files(name, where.get(name))))
     return con
 
 

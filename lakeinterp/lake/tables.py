@@ -198,21 +198,41 @@ class Lake:
         raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
 
     def replace(
-        self, name: str, rows: pa.Table | Sequence[Mapping[str, object]], *, where: str
+        self,
+        name: str,
+        rows: pa.Table | Sequence[Mapping[str, object]],
+        *,
+        where: str,
+        app: str | None = None,
+        version: int = 0,
     ) -> None:
         """Put rows in the place of all rows for which `where` is true, in one commit.
+
+        Args:
+            name: Table.
+            rows: An Arrow table of the table's schema, or one mapping a row.
+            where: SQL condition; every new row fulfils it.
+            app: Application id to record with the commit; `committed` reads it back.
+            version: Any number that says what the rows were made from, recorded under `app`.
 
         Raises:
             SchemaError: the rows do not fit the table; nothing was written.
             Conflict: other writers won every retry.
         """
-        from deltalake import write_deltalake
+        from deltalake import CommitProperties, Transaction, write_deltalake
         from deltalake.exceptions import CommitFailedError
 
         source = as_table(schemas.table(name), rows)
+        stamp = CommitProperties(app_transactions=[Transaction(app, version)]) if app else None
         for _ in range(_ATTEMPTS):
             try:
-                write_deltalake(self.create(name), source, mode="overwrite", predicate=where)
+                write_deltalake(
+                    self.create(name),
+                    source,
+                    mode="overwrite",
+                    predicate=where,
+                    commit_properties=stamp,
+                )
             except CommitFailedError:
                 continue
             return
@@ -251,7 +271,7 @@ class Lake:
     def rows(self, name: str, where: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table that fulfil a SQL condition, as dictionaries."""
         definition = schemas.table(name)
-        with self.connect(**({name: where} if where else {})) as con:
+        with connections.connect_to(self, [name], {name: where} if where else {}) as con:
             clause = f" WHERE {where}" if where else ""
             order = ", ".join(definition.key)
             result = con.sql(f"SELECT * FROM {name}{clause} ORDER BY {order}")

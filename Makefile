@@ -1,0 +1,48 @@
+# Targets for people; `make help` prints them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# pip and uv differ in how packages are fetched, not in what is installed.
+PIP ?= $(BIN)/python -m pip
+LAKE ?= demo-lake
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check fix clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.all ## Set up .venv, then capture, explain, score and report on the shipped model
+	$(BIN)/lakeinterp demo --lake $(LAKE)
+
+install: $(VENV)/.dev ## Set up .venv with everything the tests and checks need
+
+test: $(VENV)/.dev ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, formatting, types, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell lakeinterp flows sql tests docs benchmarks scripts README.md CHANGELOG.md
+
+fix: $(VENV)/.dev ## Format and repair what lint can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment, the demo lake and caches
+	rm -rf $(VENV) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The pinned CPU build of torch goes in first: a looser requirement fetches gigabytes of CUDA.
+$(VENV)/.all: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt torch
+	$(PIP) install --quiet -c constraints.txt -e '.[all,dev]'
+	@touch $@ $(VENV)/.all

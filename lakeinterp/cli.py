@@ -1,0 +1,98 @@
+"""The command line: a table of names, `module:function` strings and one-line help.
+
+Nothing heavy is imported until a command runs. Exit codes: 0 done; 2 something the user can mend;
+3 finished with failures, which were counted; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import TYPE_CHECKING, NoReturn
+
+from cyclopts import App, CycloptsError, Group
+
+from lakeinterp.errors import LakeinterpError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PIPELINE, _LAKE, _TOOL = (
+    Group(name, sort_key=place) for place, name in enumerate(("Pipeline", "Lake", "Tool"))
+)
+_COMMANDS = (
+    (
+        "demo",
+        _PIPELINE,
+        "Run everything on the model, coders and corpus that ship with lakeinterp.",
+    ),
+    ("run", _PIPELINE, "Capture, sample, explain, score and report in one go."),
+    ("capture", _PIPELINE, "Run a model and its sparse coders over a corpus into the lake."),
+    ("sample", _PIPELINE, "Compute latent statistics and draw examples for each latent."),
+    ("explain", _PIPELINE, "Say what each latent means."),
+    ("score", _PIPELINE, "Say how far each explanation can be trusted."),
+    ("report", _PIPELINE, "Print the results and write the page."),
+    ("sql", _LAKE, "Run one read-only SQL statement over the lake's tables."),
+    ("status", _LAKE, "Show what the lake holds and what is unfinished."),
+    ("doctor", _TOOL, "Show versions, devices and whether the configured routes answer."),
+    ("config", _TOOL, "Show every setting with its value and what it means."),
+    ("version", _TOOL, "Print the version."),
+)
+
+
+def make_app() -> App:
+    """Return the application; its commands are imported when they are called."""
+    app = App(
+        name="lakeinterp",
+        help="Explain the latents of sparse coders from a lake of activations, and score how far "
+        "each explanation can be trusted.",
+        version_flags=["--version"],
+        version=_version,
+        result_action="return_value",
+        help_format="plaintext",
+        group_commands=Group("Help", sort_key=9),
+    )
+    for place, (name, group, text) in enumerate(_COMMANDS):
+        target = f"lakeinterp.commands.{name}:{name}"
+        app.command(target, name=name, group=group, help=text, sort_key=place)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors are one line on standard error."""
+    wants_traceback = "--traceback" in arguments
+    try:
+        result = make_app()(list(arguments), exit_on_error=False, print_error=False)
+    except CycloptsError as exc:
+        return _fail(" ".join(str(exc).split()), 2, "see lakeinterp --help")
+    except LakeinterpError as exc:
+        if wants_traceback:
+            traceback.print_exc()
+        return _fail(str(exc), exc.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command continues where this one stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int, hint: str = "") -> int:
+    tail = f"\n({hint})" if hint else ""
+    sys.stderr.write(f"error: {message}{tail}\n")
+    return code
+
+
+def _version() -> str:
+    from lakeinterp import __version__
+
+    return f"lakeinterp {__version__}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""What every command takes, and how commands show what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from lakeinterp import config as settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rich.console import Console
+
+    from lakeinterp.config import Config
+
+
+@Parameter(name="*", group="Common")
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    lake: Annotated[
+        str | None,
+        Parameter(help="Folder or URL of the lake. [default: $LAKEINTERP_LAKE or ./lake]"),
+    ] = None
+    config: Annotated[Path | None, Parameter(help="TOML file with settings.")] = None
+    set: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--set",
+            help="One setting, key=value; may be repeated. `lakeinterp config` lists them.",
+            negative=(),
+            consume_multiple=False,
+            show_default=False,
+        ),
+    ] = ()
+    traceback: Annotated[
+        bool,
+        Parameter(help="Show where an error comes from.", negative=(), show_default=False),
+    ] = False
+
+    def load(self, values: Mapping[str, object] | None = None) -> Config:
+        """Return the configuration: defaults, file, the command's own arguments, `--set`."""
+        own = {"lake": self.lake, **(values or {})}
+        return settings.load(self.config, self.set, own)
+
+
+CaptureOption = Annotated[
+    str | None, Parameter(name="--capture", help="Which capture; needed if there are several.")
+]
+HookpointsOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        name="--hookpoints",
+        help="Only these hookpoints.",
+        consume_multiple=True,
+        negative=(),
+    ),
+]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for people: standard output, or standard error for progress."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """Return counts by status as text, `ok` first: `120 ok, 3 parse_failed`."""
+    order: Iterable[str] = sorted(found, key=lambda s: (s != "ok", s))
+    return ", ".join(f"{found[s]:,} {s}" for s in order if found[s]) or "nothing to do"
+
+
+def size(n_bytes: float) -> str:
+    """Return a number of bytes as people read it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
