@@ -63,11 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit code; errors are one line on standard error."""
+def run(arguments: Sequence[str], app: App | None = None) -> int:
+    """Run one command and return its exit code; errors are one line on standard error.
+
+    Args:
+        arguments: What follows the program's name.
+        app: Another application than lakeinterp's own, for example a flow's.
+    """
     wants_traceback = "--traceback" in arguments
     try:
-        result = make_app()(list(arguments), exit_on_error=False, print_error=False)
+        result = (app or make_app())(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as exc:
         return _fail(" ".join(str(exc).split()), 2, "see lakeinterp --help")
     except LakeinterpError as exc:

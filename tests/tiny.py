@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
 WORDS = "<s> the a cat dog sat ran on under mat house and it said that red blue".split()
@@ -109,8 +109,11 @@ def settings(folder: Path, **more: object) -> dict[str, object]:
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<s>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    space = "\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}"
+    known = {word if i == 0 else space + word: i for i, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="<s>", unk_token="<s>"
     )

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from lakeinterp.commands.common import console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
+
+    from lakeinterp.config import Config
 
 _LINE_EVERY_S = 15.0
 
@@ -99,3 +102,15 @@ class UnitProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+def count_units(config: Config, capture: str | None, hookpoints: Sequence[str]) -> int:
+    """Return how many units a step goes over.
+
+    Raises:
+        NotFound: there is no such capture or hookpoint.
+    """
+    from lakeinterp.lake import Lake, units
+
+    lake = Lake(config.lake)
+    return len(units.units(lake, str(lake.capture(capture)["capture"]), hookpoints))

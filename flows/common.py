@@ -1,0 +1,59 @@
+"""What the flows share: when a retry makes sense, how units are listed, how a flow is started."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from lakeinterp import cli
+from lakeinterp.commands.common import Common
+from lakeinterp.config import Config
+from lakeinterp.errors import Conflict, LakeinterpError, Retryable
+from lakeinterp.lake import Lake, units
+
+if TYPE_CHECKING:
+    from prefect import Flow
+
+    from lakeinterp.terms import Unit
+
+WAITS_S = [10.0, 60.0]
+"""Seconds before the first and the second retry of a task."""
+
+
+def may_work_later(_task: object, _run: object, state: Any) -> bool:
+    """Return whether a failed task is worth a retry: not when the user has to mend something."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, (Retryable, Conflict)) or not isinstance(error, LakeinterpError)
+
+
+def units_of(config: Config, capture: str) -> list[Unit]:
+    """Return the units of the capture's hookpoints that the settings name."""
+    return units.units(Lake(config.lake), capture, config.capture.hookpoints)
+
+
+def by_hookpoint(found: list[Unit]) -> dict[str, list[Unit]]:
+    """Group units by their hookpoint."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in found:
+        groups.setdefault(unit.hookpoint, []).append(unit)
+    return groups
+
+
+def capture_of(config: Config) -> str:
+    """Return the capture that the settings name, or the only one there is."""
+    return str(Lake(config.lake).capture(config.capture.name)["capture"])
+
+
+def start(flow: Flow[[Config], Any]) -> None:
+    """Run a flow from the command line with `--lake`, `--config` and `--set`."""
+    app = App(
+        name=f"python -m flows.{flow.fn.__name__}", help=flow.__doc__, help_format="plaintext"
+    )
+
+    @app.default
+    def begin(common: Common = Common()) -> None:  # noqa: B008 - frozen
+        flow(common.load())
+
+    sys.exit(cli.run(sys.argv[1:], app))

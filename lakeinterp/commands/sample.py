@@ -1,0 +1,59 @@
+"""`lakeinterp sample`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeinterp.config import Config
+    from lakeinterp.terms import Unit
+
+_DEFAULT = Common()
+
+
+def sample(
+    *,
+    capture: CaptureOption = None,
+    hookpoints: HookpointsOption = (),
+    common: Common = _DEFAULT,
+) -> None:
+    """Compute latent statistics and draw examples for each latent.
+
+    Explain and score examples come from different documents; every example is audited.
+    """
+    run(common.load(), capture, hookpoints)
+
+
+def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> None:
+    """Sample with a progress bar and say what was found."""
+    from lakeinterp.commands.progress import UnitProgress
+    from lakeinterp.lake import Lake
+    from lakeinterp.sampling import sample as sample_now
+
+    start = time.monotonic()
+    with UnitProgress("sample") as bar:
+
+        def progress(step: str, unit: Unit, done: int, total: int) -> None:
+            bar(done, total, f"{step} {unit.hookpoint}")
+
+        done = sample_now(
+            Lake(config.lake), config, capture=capture, hookpoints=hookpoints, progress=progress
+        )
+    total = {
+        name: sum(getattr(unit, name) for unit in done)
+        for name in ("n_latents", "n_ok", "n_rare", "n_dead", "n_dense", "n_drawn", "n_examples")
+    }
+    n_short = sum(len(unit.shortfalls) for unit in done)
+    out = console()
+    out.print(
+        f"sampled {total['n_latents']:,} latents ({total['n_ok']:,} ok, {total['n_rare']:,} rare, "
+        f"{total['n_dead']:,} dead, {total['n_dense']:,} dense); {total['n_examples']:,} examples "
+        f"of {total['n_drawn']:,} latents in {time.monotonic() - start:.1f} s"
+    )
+    if n_short:
+        out.print(f"  {n_short:,} draws found fewer windows than asked for: the corpus has no more")

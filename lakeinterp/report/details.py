@@ -1,0 +1,157 @@
+"""Latents in full: their explanations, scores, examples and judged items, a batch at a time."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.lake import queries
+from lakeinterp.report import shading
+from lakeinterp.report.records import ExampleSection, Explanation, Latent, Mark, Pair, Score, Shown
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from lakeinterp.report.reader import Reader
+    from lakeinterp.report.records import Listed
+
+_Key = tuple[str, int]
+
+
+def details(reader: Reader, con: duckdb.DuckDBPyConnection, batch: list[Listed]) -> list[Latent]:
+    """Return latents in full, in the order given; four queries, whatever the batch's size."""
+    keys = [(one.hookpoint, one.latent) for one in batch]
+    explanations = _explanations(reader, con, keys)
+    samples = {key: _sample(reader, explanations[key]) for key in keys}
+    marks = _marks(reader, con, explanations)
+    sections = _sections(reader, con, batch, samples, marks)
+    return [
+        Latent(
+            listed=one,
+            explanations=tuple(explanations[key]),
+            sections=tuple(sections[key]),
+        )
+        for one, key in zip(batch, keys, strict=True)
+    ]
+
+
+def _explanations(
+    reader: Reader, con: duckdb.DuckDBPyConnection, keys: list[_Key]
+) -> dict[_Key, list[Explanation]]:
+    """Return the explanations of each latent, in the order of the report's pairs."""
+    order = list(dict.fromkeys(pair.explainer for pair in reader.pairs))
+    rows = _dicts(
+        con,
+        "explanations",
+        capture=reader.name,
+        hookpoints=[hookpoint for hookpoint, _ in keys],
+        latents=[latent for _, latent in keys],
+    )
+    scores = _scores(reader.name, con, [row["explanation"] for row in rows])
+    found: dict[_Key, list[Explanation]] = defaultdict(list)
+    for row in rows:
+        key = (row.pop("hookpoint"), row.pop("latent"))
+        scored = tuple(scores[*key, row["explanation"]])
+        found[key].append(Explanation(**row, scores=scored))
+    for mine in found.values():
+        mine.sort(key=lambda e: order.index(e.explainer) if e.explainer in order else len(order))
+    return found
+
+
+def _scores(
+    capture: str, con: duckdb.DuckDBPyConnection, explanations: list[str]
+) -> dict[tuple[str, int, str], list[Score]]:
+    found: dict[tuple[str, int, str], list[Score]] = defaultdict(list)
+    for row in _dicts(con, "scores", capture=capture, explanations=explanations):
+        row.pop("settings")
+        key = (row.pop("hookpoint"), row.pop("latent"), row.pop("explanation"))
+        found[key].append(Score(**row))
+    return found
+
+
+def _sample(reader: Reader, explanations: list[Explanation]) -> str | None:
+    """Return the sample to show: the headline explainer's, else the first there is."""
+    mine = [e for e in explanations if e.explainer == reader.headline.explainer]
+    return next((e.sample for e in [*mine, *explanations] if e.sample), None)
+
+
+def _marks(
+    reader: Reader,
+    con: duckdb.DuckDBPyConnection,
+    explanations: dict[_Key, list[Explanation]],
+) -> dict[tuple[str, int, int], list[Mark]]:
+    """Return the marks of each example (hookpoint, latent, example), in the order of pairs."""
+    names = _mark_names(reader)
+    explainers = {e.explanation: e.explainer for found in explanations.values() for e in found}
+    marks: dict[tuple[str, int, int], list[tuple[int, Mark]]] = defaultdict(list)
+    for row in _dicts(con, "judged", capture=reader.name, explanations=list(explainers)):
+        pair = Pair(explainers[row["explanation"]], row["scorer"])
+        if pair in names:
+            key = (row["hookpoint"], row["latent"], row["example"])
+            outcome = _outcome(row["n"], row["n_right"], row["n_failed"])
+            marks[key].append((reader.pairs.index(pair), Mark(names[pair], outcome)))
+    return {
+        key: [mark for _, mark in sorted(found, key=itemgetter(0))] for key, found in marks.items()
+    }
+
+
+def _mark_names(reader: Reader) -> dict[Pair, str]:
+    """Return what to call each pair: its scorer, unless several explainers share that."""
+    shared = Counter(pair.scorer for pair in reader.pairs)
+    return {p: p.scorer if shared[p.scorer] == 1 else str(p) for p in reader.pairs}
+
+
+def _outcome(n: int, n_right: int, n_failed: int) -> str:
+    if n > 1 and n_right not in (0, n):
+        return f"{n_right} of {n} right"
+    if n_failed:
+        return "failed"
+    return "right" if n_right else "wrong"
+
+
+def _sections(
+    reader: Reader,
+    con: duckdb.DuckDBPyConnection,
+    batch: list[Listed],
+    samples: dict[_Key, str | None],
+    marks: dict[tuple[str, int, int], list[Mark]],
+) -> dict[_Key, list[ExampleSection]]:
+    widths = {h.hookpoint: h.bucket_latents for h in reader.hookpoints}
+    largest = {(one.hookpoint, one.latent): one.max for one in batch}
+    rows = _dicts(
+        con,
+        "examples",
+        capture=reader.name,
+        hookpoints=[one.hookpoint for one in batch],
+        buckets=[one.latent // widths[one.hookpoint] for one in batch],
+        latents=[one.latent for one in batch],
+        samples=[samples[one.hookpoint, one.latent] for one in batch],
+        per_section=reader.config.report.examples_per_section,
+    )
+    grouped: dict[tuple[Any, ...], list[Shown]] = defaultdict(list)
+    for row in rows:
+        key = (row["hookpoint"], row["latent"])
+        name = (*key, row["role"], row["stratum"], row["quantile"], row["n_drawn"])
+        pieces = reader.vocabulary.pieces(row["tokens"])
+        runs = shading.runs(pieces, row["values"], largest[key])
+        shown = Shown(
+            row["example"], runs, row["peak"], tuple(marks.get((*key, row["example"]), ()))
+        )
+        grouped[name].append(shown)
+    found: dict[_Key, list[ExampleSection]] = defaultdict(list)
+    for (hookpoint, latent, role, stratum, quantile, n_drawn), shown_here in grouped.items():
+        section = ExampleSection(
+            role=role,
+            stratum=stratum,
+            quantile=quantile,
+            n_drawn=n_drawn,
+            examples=tuple(shown_here),
+        )
+        found[hookpoint, latent].append(section)
+    return found
+
+
+def _dicts(con: duckdb.DuckDBPyConnection, name: str, **values: object) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = queries.load(f"report/{name}").table(con, **values).to_pylist()
+    return found

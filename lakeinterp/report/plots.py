@@ -1,0 +1,201 @@
+"""Where the marks of a plot stand, in the units of its SVG; templates draw them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lakeinterp.report import words
+
+if TYPE_CHECKING:
+    from lakeinterp.report.records import Bin, DensityStep, Hookpoint, Summary
+
+WIDTH, HEIGHT = 272, 130
+_LEFT, _RIGHT, _TOP, _BASE = 14, WIDTH - 14, 18, HEIGHT - 20
+_BAR_LEFT, _BAR_WIDTH = 4.0, 152.0
+_DENSITY_LEFT = 34
+_STATUS_CSS = {"ok": "s-ok", "dense": "s-dense", "rare": "s-rare", "dead": "s-dead"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A label on an axis."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar of a histogram."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Latents by score as bars, by null as an outline over them."""
+
+    own: tuple[Bar, ...]
+    null_path: str
+    ticks: tuple[Tick, ...]
+    largest: int
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _LEFT
+    right: int = _RIGHT
+    base: int = _BASE
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A median with its quartiles; heights count downwards."""
+
+    x: float
+    low: float
+    middle: float
+    high: float
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Densities:
+    """Score by density."""
+
+    dots: tuple[Dot, ...]
+    rungs: tuple[Tick, ...]
+    """Of the score axis; `x` is a height."""
+    ticks: tuple[Tick, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = _DENSITY_LEFT
+    right: int = _RIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class StatusPart:
+    """A stretch of the strip that shows a coder's latents by status."""
+
+    status: str
+    n: int
+    x: float
+    width: float
+    css: str
+
+
+def place(value: float, low: float) -> str:
+    """Return where a score stands on an interval bar whose scale goes from `low` to 1."""
+    share = min(1.0, max(0.0, (value - low) / (1 - low)))
+    return _short(_BAR_LEFT + _BAR_WIDTH * share)
+
+
+def histogram(summary: Summary) -> Histogram:
+    """Place the bars and the outline of a summary's histogram."""
+    bins = summary.histogram
+    largest = max((max(b.n_own, b.n_null) for b in bins), default=0)
+    width = (_RIGHT - _LEFT) / max(1, len(bins))
+    tall = (_BASE - _TOP) / max(1, largest)
+    own = tuple(
+        Bar(
+            x=round(_LEFT + i * width + 0.5, 1),
+            y=round(_BASE - b.n_own * tall, 1),
+            width=round(width - 1, 1),
+            height=round(b.n_own * tall, 1),
+            title=_bin_title(b),
+        )
+        for i, b in enumerate(bins)
+        if b.n_own
+    )
+    path = _outline([b.n_null * tall for b in bins], width)
+    low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
+    ticks = tuple(
+        Tick(round(_LEFT + (_RIGHT - _LEFT) * i / 4, 1), words.score(low + (high - low) * i / 4))
+        for i in range(5)
+    )
+    return Histogram(own=own, null_path=path, ticks=ticks, largest=largest)
+
+
+def histogram_words(summary: Summary) -> str:
+    """Return what the histogram shows, for people who do not see it."""
+    return (
+        f"Histogram of {summary.n_latents} latents by score: mean {words.score(summary.mean)}, "
+        f"mean of the null {words.score(summary.mean_null)}"
+    )
+
+
+def density_plot(summary: Summary) -> Densities:
+    """Place the dots of a summary's score by density."""
+    steps = summary.by_density
+    bins = summary.histogram
+    low, high = (bins[0].low, bins[-1].high) if bins else (0.0, 1.0)
+    first, last = (steps[0].step, steps[-1].step) if steps else (0, 0)
+    gap = (_RIGHT - _DENSITY_LEFT) / (last - first + 1)
+
+    def down(score: float) -> float:
+        return round(_BASE - (_BASE - 8) * (score - low) / (high - low), 1)
+
+    def across(step: int) -> float:
+        return round(_DENSITY_LEFT + gap * (step - first + 0.5), 1)
+
+    dots = tuple(
+        Dot(across(s.step), down(s.low), down(s.middle), down(s.high), _step_title(s))
+        for s in steps
+    )
+    rungs = tuple(
+        Tick(down(low + (high - low) * i / 4), words.score(low + (high - low) * i / 4))
+        for i in range(5)
+    )
+    ticks = tuple(Tick(across(s.step), _density(s.step)) for s in steps)
+    return Densities(dots=dots, rungs=rungs, ticks=ticks)
+
+
+def density_words(summary: Summary) -> str:
+    """Return what the plot of score by density shows, for people who do not see it."""
+    return "Median score by density: " + "; ".join(_step_title(s) for s in summary.by_density)
+
+
+def strip(hookpoint: Hookpoint) -> tuple[StatusPart, ...]:
+    """Place the stretches of a hookpoint's statuses on a strip 100 units wide."""
+    parts, x = [], 0.0
+    for status, n in hookpoint.statuses:
+        width = 100 * n / hookpoint.n_latents
+        css = _STATUS_CSS.get(status, "s-other")
+        parts.append(StatusPart(status, n, round(x, 3), round(width, 3), css))
+        x += width
+    return tuple(parts)
+
+
+def _outline(heights: list[float], width: float) -> str:
+    """Return the path of a histogram's outline, empty if there is nothing to draw."""
+    if not any(heights):
+        return ""
+    path, at = f"M{_LEFT} {_BASE}", 0.0
+    for i, height in enumerate(heights):
+        if height != at:
+            path += f"H{_short(_LEFT + i * width)}V{_short(_BASE - height)}"
+            at = height
+    return path + (f"H{_RIGHT}V{_BASE}" if at else "")
+
+
+def _bin_title(b: Bin) -> str:
+    bounds = f"{words.score(b.low)} to {words.score(b.high)}"
+    return f"{bounds}: {words.count(b.n_own)} latents, null {words.count(b.n_null)}"
+
+
+def _step_title(step: DensityStep) -> str:
+    return (
+        f"density {_density(step.step)} to {_density(step.step + 1)}: median "
+        f"{words.score(step.middle)} over {words.count(step.n)} latents"
+    )
+
+
+def _density(step: int) -> str:
+    return words.share(10 ** (step / 2)).replace(" %", "%")
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
