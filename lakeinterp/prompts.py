@@ -1,7 +1,12 @@
-"""Prompts are Markdown files with `$slots`; slots are exact and the digest goes in every row."""
+"""Prompts are Markdown files with `$slots`; slots are exact and the digest goes in every row.
+
+What goes into the slots from a corpus or from a model is quoted first: one line, no delimiter.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +17,15 @@ from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from lakeinterp.terms import Example
+
+OPEN, CLOSE = "<<", ">>"
+"""Around highlighted tokens."""
+_CONFUSABLE = re.compile(r"<(?=<|\Z)|(?<=<)<|\A<|>(?=>|\Z)|(?<=>)>|\A>")
+"""An angle bracket that could be read as part of a delimiter: doubled, or at a segment's end."""
+_ODD = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 _ROOT = Path(__file__).parent
 SHIPPED = {"explain": _ROOT / "explain" / "prompts", "score": _ROOT / "score" / "prompts"}
 
@@ -67,3 +79,46 @@ def load(name: str, folder: str | Path | None = None) -> Prompt:
 def shipped() -> Iterable[str]:
     """Return the names of the prompts that come with lakeinterp, sorted."""
     return sorted(f"{room}/{p.stem}" for room, root in SHIPPED.items() for p in root.glob("*.md"))
+
+
+def quote(text: str) -> str:
+    """Return text on one line: line breaks, controls and backslashes written as in Python.
+
+    Characters that turn the direction of writing and lone surrogates are written out too, so
+    that what a person reads is what the model is given.
+    """
+    return "".join(_written(c) if _is_odd(c) else c for c in text)
+
+
+def highlight(pieces: Sequence[str], marked: Sequence[bool]) -> str:
+    r"""Return a window on one line, with runs of marked tokens between `<<` and `>>`.
+
+    Angle brackets of the text that could be taken for a delimiter are written `\<` and `\>`.
+
+    Args:
+        pieces: Text of each token.
+        marked: Whether each token is highlighted; same length.
+    """
+    segments: list[tuple[bool, list[str]]] = []
+    for piece, mark in zip(pieces, marked, strict=True):
+        if not segments or segments[-1][0] != mark:
+            segments.append((mark, []))
+        segments[-1][1].append(piece)
+    quoted = [(mark, _CONFUSABLE.sub(r"\\\g<0>", quote("".join(run)))) for mark, run in segments]
+    return "".join(f"{OPEN}{text}{CLOSE}" if mark else text for mark, text in quoted)
+
+
+def marks(example: Example, above: float) -> list[bool]:
+    """Return which tokens of an example reach a share of its peak; shape [tokens]."""
+    floor = above * example.peak
+    return [value > 0 and value >= floor for value in example.values]
+
+
+def _is_odd(character: str) -> bool:
+    if character == "\\" or character in _ODD:
+        return True
+    return unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs")
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from lakeinterp.terms import Status, digest
 
@@ -20,6 +20,10 @@ class Message:
 
     role: Literal["system", "user", "assistant"]
     content: str
+    """Any text; control characters and markup stay, see `wellformed` for what does not."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content", wellformed(self.content))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,10 @@ class TokenLogprobs:
     top: tuple[tuple[str, float], ...] = ()
     """The likeliest tokens and their natural log-probabilities, likeliest first."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token", wellformed(self.token))
+        object.__setattr__(self, "top", tuple((wellformed(t), p) for t, p in self.top))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -86,6 +94,11 @@ class Reply:
     cost_state: CostState = "unknown"
     latency_s: float = 0.0
     attempts: int = 1
+    """Requests sent for it; 0 if none was."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", None if self.text is None else wellformed(self.text))
+        object.__setattr__(self, "reason", wellformed(self.reason))
 
     def __str__(self) -> str:
         said = json.dumps(self.text)[:60] if self.text is not None else self.reason
@@ -98,3 +111,27 @@ class Chat(Protocol):
     async def __call__(self, request: Request) -> Reply:
         """Answer a request. Failures of the provider are statuses of the reply, not exceptions."""
         ...
+
+
+@runtime_checkable
+class NamedChat(Protocol):
+    """A chat that says which model it asks; replies are kept under that name."""
+
+    def model(self, route: RouteName) -> str:
+        """Return the name of the route's model.
+
+        Raises:
+            ConfigError: the route has no model.
+        """
+        ...
+
+
+def wellformed(text: str) -> str:
+    """Return a text that UTF-8 can carry: surrogate pairs joined, lone surrogates U+FFFD.
+
+    The one place where a prompt or a reply is altered. A token cut in the middle of a character
+    can leave a lone surrogate; neither HTTP bodies nor Parquet nor SQLite can hold it.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

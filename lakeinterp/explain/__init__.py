@@ -1,0 +1,5 @@
+"""The explain room: from a latent's examples to a sentence, one row of `explanations` a latent."""
+
+from lakeinterp.explain.explainer import Evidence, Explainer, Series, explain, explain_unit
+
+__all__ = ["Evidence", "Explainer", "Series", "explain", "explain_unit"]

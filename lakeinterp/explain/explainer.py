@@ -1,0 +1,291 @@
+"""What every explainer is, and the loop that writes a unit's `explanations` rows.
+
+Reads `examples` of the explain role and `latents`; writes `explanations`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from lakeinterp import registry
+from lakeinterp.errors import ConfigError, SkipUnit, TooFewExamples
+from lakeinterp.lake import queries, units, where
+from lakeinterp.terms import TRANSIENT, Explained, LatentId, digest, now
+from lakeinterp.work import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from lakeinterp.chat.types import Chat
+    from lakeinterp.config import Config, ExplainConfig, RouteConfig
+    from lakeinterp.lake import Lake, Vocabulary
+    from lakeinterp.terms import Example, Status, Unit
+
+FLUSH_LATENTS = 128
+"""Explanations written in one commit; a kill loses at most these (and no paid reply)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What an explainer may know of a latent: nothing of it is from the scorers' documents."""
+
+    latent: LatentId
+    examples: tuple[Example, ...]
+    """Of the explain role, in the order of their numbers."""
+    statistics: Mapping[str, Any] | None = None
+    """The latent's row of `latents`."""
+
+    @property
+    def activating(self) -> tuple[Example, ...]:
+        """The windows in which the latent fires, strongest first."""
+        found = [e for e in self.examples if e.is_active]
+        return tuple(sorted(found, key=lambda e: (-e.peak, e.example)))
+
+    @property
+    def silent(self) -> tuple[Example, ...]:
+        """The windows in which it does not fire."""
+        return tuple(e for e in self.examples if not e.is_active)
+
+
+class Explainer(Protocol):
+    """Writes one explanation from one latent's evidence."""
+
+    name: str
+    """In the registry, and in the `explainer` column."""
+    needs_chat: bool
+    """Whether it asks a language model."""
+    settings: str
+    """Digest of exactly the settings that matter to it, and of its prompts."""
+    prompt: str | None
+    """Digest of its prompts; None if it has none."""
+
+    def __init__(self, config: ExplainConfig) -> None:
+        """Take the settings; loads the prompts."""
+
+    async def explain(self, evidence: Evidence, chat: Chat | None) -> Explained:
+        """Explain one latent.
+
+        Raises:
+            SkipUnit: this latent cannot be explained; the loop writes a row with its status.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """All explanations made the same way: what their ids have in common."""
+
+    explainer: str
+    settings: str
+    """Digest of the explainer's settings and of the models that are asked."""
+    prompt: str | None
+    sample: str
+
+    def explanation(self, latent: LatentId) -> str:
+        """Return the id of this series' explanation of a latent."""
+        place = [latent.capture, latent.hookpoint, latent.latent]
+        return digest([*place, self.explainer, self.settings, self.prompt, self.sample])
+
+
+def load_explainer(config: ExplainConfig) -> Explainer:
+    """Return the explainer that the settings name.
+
+    Raises:
+        NotFound: no explainer has this name; the message lists the known ones.
+    """
+    explainer: Explainer = registry.resolve("explainer", config.explainer)(config)
+    return explainer
+
+
+def series_of(explainer: Explainer, config: Config) -> Series:
+    """Return what identifies the explanations that these settings lead to."""
+    models = _models(config.chat.explainer) if explainer.needs_chat else []
+    return Series(
+        explainer=explainer.name,
+        settings=digest([explainer.settings, models]),
+        prompt=explainer.prompt,
+        sample=config.sampling.sample,
+    )
+
+
+async def explain_unit(
+    lake: Lake,
+    unit: Unit,
+    config: Config,
+    chat: Chat | None,
+    *,
+    run: str,
+    vocabulary: Vocabulary | None = None,
+) -> Counter[str]:
+    """Explain the selected latents of a unit that have no finished explanation yet.
+
+    Args:
+        lake: Holds the unit's `examples` and the hookpoint's `latents`.
+        unit: Which latents.
+        config: `sampling` chooses latents and examples, `explain` the explainer.
+        chat: Asked by explainers that need a language model; None for those that need none.
+        run: Written to the rows.
+        vocabulary: Of the capture's tokenizer, if at hand; read from the lake otherwise.
+
+    Returns:
+        Rows written, by status; empty if there was nothing to do.
+
+    Raises:
+        ConfigError: the explainer needs a language model and `chat` is None.
+    """
+    explainer = load_explainer(config.explain)
+    if explainer.needs_chat and chat is None:
+        raise ConfigError(
+            f"explain.explainer: {explainer.name!r} asks a language model: set chat.explainer, "
+            "or use the pattern explainer, which needs none"
+        )
+    series = series_of(explainer, config)
+    wanted = _unfinished(lake, unit, config, series)
+    if not wanted:
+        return Counter()
+    vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    work = partial(_row, explainer=explainer, series=series, chat=chat, run=run)
+    limit = 2 * config.chat.concurrency if explainer.needs_chat else 1
+    scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
+    evidence = _evidence(lake, unit, series, vocabulary, wanted)
+    async for row in in_parallel(evidence, work, limit=limit):
+        counts[row["status"]] += 1
+        rows.append(row)
+        if len(rows) >= FLUSH_LATENTS:
+            lake.upsert("explanations", rows, scope=scope)
+            rows = []
+    lake.upsert("explanations", rows, scope=scope)
+    return counts
+
+
+async def explain(
+    lake: Lake,
+    config: Config,
+    chat: Chat | None,
+    *,
+    capture: str | None = None,
+    hookpoints: Sequence[str] = (),
+    run: str,
+    progress: Callable[[Unit, Counter[str]], None] | None = None,
+) -> Counter[str]:
+    """Explain every unit of a capture; see `explain_unit`.
+
+    Args:
+        lake: The lake.
+        config: The settings.
+        chat: For explainers that need a language model.
+        capture: Name; None takes the only one there is.
+        hookpoints: Names; empty takes all.
+        run: Written to the rows.
+        progress: Called after each unit with the rows it wrote, by status.
+
+    Returns:
+        Rows written, by status.
+    """
+    row = lake.capture(capture)
+    vocabulary = lake.vocabulary(row["tokenizer"])
+    total: Counter[str] = Counter()
+    for unit in units.units(lake, row["capture"], hookpoints):
+        counts = await explain_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
+        total += counts
+        if progress:
+            progress(unit, counts)
+    return total
+
+
+def _unfinished(lake: Lake, unit: Unit, config: Config, series: Series) -> list[int]:
+    """Return the selected latents without a finished explanation of the series, sorted."""
+    with lake.connect(explanations=_place(unit)) as con:
+        rows = queries.load("explain/finished").run(
+            con,
+            capture=unit.capture,
+            hookpoint=unit.hookpoint,
+            explainer=series.explainer,
+            settings=series.settings,
+            sample=series.sample,
+            transient=sorted(TRANSIENT),
+        )
+        finished = {explanation for (explanation,) in rows.fetchall()}
+    selected = units.selected_latents(lake, unit, config.sampling)
+    return [i for i in selected if series.explanation(_id(unit, i)) not in finished]
+
+
+def _evidence(
+    lake: Lake, unit: Unit, series: Series, vocabulary: Vocabulary, wanted: Sequence[int]
+) -> Iterator[Evidence]:
+    """Yield the evidence of every wanted latent in their order, of those without examples too."""
+    inside = f"{_place(unit)} AND latent >= {wanted[0]} AND latent <= {wanted[-1]}"
+    statistics = {row["latent"]: row for row in lake.rows("latents", inside)}
+    remaining = iter(wanted)
+    for latent, examples in units.examples(
+        lake, unit, series.sample, vocabulary, "explain", wanted
+    ):
+        for absent in remaining:
+            if absent == latent:
+                break
+            yield Evidence(latent=_id(unit, absent), examples=(), statistics=statistics.get(absent))
+        yield Evidence(
+            latent=_id(unit, latent), examples=examples, statistics=statistics.get(latent)
+        )
+    for absent in remaining:
+        yield Evidence(latent=_id(unit, absent), examples=(), statistics=statistics.get(absent))
+
+
+async def _row(
+    evidence: Evidence, *, explainer: Explainer, series: Series, chat: Chat | None, run: str
+) -> dict[str, Any]:
+    """Explain one latent and return its `explanations` row, whatever came of it."""
+    try:
+        if not evidence.activating:
+            raise TooFewExamples(0, 1)
+        explained = await explainer.explain(evidence, chat)
+    except SkipUnit as skip:
+        status = cast("Status", skip.status)
+        explained = Explained(text=None, status=status, reason=_why(evidence, skip))
+    place = evidence.latent
+    return {
+        "capture": place.capture,
+        "hookpoint": place.hookpoint,
+        "latent": place.latent,
+        "explanation": series.explanation(place),
+        "explainer": series.explainer,
+        "settings": series.settings,
+        "prompt": series.prompt,
+        "sample": series.sample,
+        "text": explained.text,
+        "status": explained.status,
+        "reason": explained.reason,
+        "detail": _json(explained.detail),
+        "reply_keys": list(explained.reply_keys),
+        "run": run,
+        "created_at": now(),
+    }
+
+
+def _why(evidence: Evidence, skip: SkipUnit) -> str:
+    if evidence.statistics is None or not isinstance(skip, TooFewExamples):
+        return str(skip)
+    row = evidence.statistics
+    return f"{skip} in the explainer's documents ({row['status']}: {row['n_windows']} in all)"
+
+
+def _json(detail: Mapping[str, Any] | None) -> str | None:
+    return None if detail is None else json.dumps(detail, sort_keys=True, ensure_ascii=False)
+
+
+def _models(route: RouteConfig) -> list[str]:
+    return sorted({deployment.model for deployment in route.deployments})
+
+
+def _place(unit: Unit) -> str:
+    return where(capture=unit.capture, hookpoint=unit.hookpoint)
+
+
+def _id(unit: Unit, latent: int) -> LatentId:
+    return LatentId(capture=unit.capture, hookpoint=unit.hookpoint, latent=latent)

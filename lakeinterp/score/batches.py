@@ -1,0 +1,116 @@
+"""Items put to a judge some at a time: what detection and fuzzing share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp import prompts
+from lakeinterp.chat.types import Message, Request
+from lakeinterp.prompts import quote
+from lakeinterp.score.scorer import Judgement
+from lakeinterp.terms import digest
+from lakeinterp.work import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeinterp.chat.types import Chat
+    from lakeinterp.config import ScoreConfig
+    from lakeinterp.terms import Example
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"labels": {"type": "array", "items": {"type": "integer", "enum": [0, 1]}}},
+    "required": ["labels"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One line that the judge sees."""
+
+    item: int
+    example: Example
+    text: str
+    """On one line, quoted."""
+    truth: bool
+
+
+class LabelJudge:
+    """Asks for one 0 or 1 for each text of a batch.
+
+    The system message is the same for all, the explanation stands before the texts: replies to
+    one explanation share the longest prefix.
+    """
+
+    def __init__(self, scorer: str, config: ScoreConfig) -> None:
+        """Load `score/SCORER_system` and `score/SCORER_user`."""
+        self._config = config
+        self._system = prompts.load(f"score/{scorer}_system", config.prompts).fill()
+        self._user = prompts.load(f"score/{scorer}_user", config.prompts)
+        self.prompt = digest([self._system, self._user.text])
+
+    def batches(self, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Cut items into calls; the last one may be shorter."""
+        size = self._config.items_per_prompt
+        return [items[i : i + size] for i in range(0, len(items), size)]
+
+    def request(self, explanation: str, batch: Sequence[Item]) -> Request:
+        """Return the call for one batch."""
+        texts = [f"{n}: {item.text}" for n, item in enumerate(batch, start=1)]
+        user = self._user.fill(
+            explanation=quote(" ".join(explanation.split())),
+            texts="\n".join(texts),
+            n=str(len(batch)),
+        )
+        return Request(
+            route="judge",
+            messages=(
+                Message(role="system", content=self._system),
+                Message(role="user", content=user),
+            ),
+            max_tokens=self._config.max_tokens,
+            temperature=self._config.temperature,
+            schema=_SCHEMA,
+        )
+
+    async def judge(
+        self, chat: Chat, explanation: str, batches: Sequence[Sequence[Item]]
+    ) -> list[Judgement]:
+        """Ask for all batches at one time and return one judgement an item, in their order."""
+        work = partial(self._ask, chat, explanation)
+        found = [
+            answered
+            async for answered in in_parallel(enumerate(batches), work, limit=len(batches) or 1)
+        ]
+        found.sort(key=lambda answered: answered[0])
+        return [judgement for _, judgements in found for judgement in judgements]
+
+    async def _ask(
+        self, chat: Chat, explanation: str, numbered: tuple[int, Sequence[Item]]
+    ) -> tuple[int, list[Judgement]]:
+        from lakeinterp.chat.ask import ask
+        from lakeinterp.chat.parse import parse_labels
+
+        call, batch = numbered
+        n = len(batch)
+        asked = await ask(chat, self.request(explanation, batch), lambda t: parse_labels(t, n))
+        labels: Sequence[bool | None] = (
+            asked.value if asked.status == "ok" and asked.value is not None else [None] * n
+        )
+        return call, [
+            Judgement(
+                item=item.item,
+                example=item.example,
+                truth=item.truth,
+                prediction=None if label is None else bool(label),
+                call=call,
+                status=asked.status,
+                reason=asked.reason,
+                reply_key=asked.reply_keys[-1] if asked.reply_keys else None,
+            )
+            for item, label in zip(batch, labels, strict=True)
+        ]

@@ -1,0 +1,347 @@
+"""The loop over a unit's explanations and scorers.
+
+Reads `explanations`, `latents` and `examples` of the score role; writes `judgements`, then
+`scores`, which SQL computes from them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.errors import ConfigError
+from lakeinterp.lake import queries, units, where
+from lakeinterp.score.scorer import ScoringTask, ToJudge, load_scorer
+from lakeinterp.terms import TRANSIENT, LatentId, Unit, digest, now
+from lakeinterp.work import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import duckdb
+
+    from lakeinterp.chat.types import Chat
+    from lakeinterp.config import Config
+    from lakeinterp.lake import Lake, Vocabulary
+    from lakeinterp.score.scorer import ExplanationRole, Judgement, Scorer
+    from lakeinterp.terms import Example
+
+FLUSH_ROWS = 20_000
+"""Judgements written in one commit; a kill loses at most these (and no paid reply)."""
+REACH = 16
+"""Explanations are borrowed from latents this many places away in the order of density."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """One scorer at work on one unit."""
+
+    lake: Lake
+    unit: Unit
+    config: Config
+    scorer: Scorer
+    settings: str
+    """Digest of the scorer's settings and of the models that are asked."""
+    run: str
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Capture and hookpoint."""
+        return {"capture": self.unit.capture, "hookpoint": self.unit.hookpoint}
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection that sees the hookpoint's rows."""
+        key = where(**self.place)
+        return self.lake.connect(explanations=key, latents=key, judgements=key, scores=key)
+
+    @property
+    def who(self) -> dict[str, str]:
+        """Place, scorer and settings."""
+        return {**self.place, "scorer": self.scorer.name, "settings": self.settings}
+
+
+async def score_unit(
+    lake: Lake,
+    unit: Unit,
+    config: Config,
+    chat: Chat | None,
+    *,
+    run: str,
+    vocabulary: Vocabulary | None = None,
+) -> Counter[str]:
+    """Score the explanations of a unit's selected latents with every scorer of the settings.
+
+    Of each latent the newest explanation by `explain.explainer` on the present sample is scored,
+    together with the borrowed ones. What was judged before is not judged again, unless its
+    failure was transient. The p-values wait for `finish_hookpoint`.
+
+    Args:
+        lake: Holds the unit's `examples` and the hookpoint's `latents` and `explanations`.
+        unit: Which latents.
+        config: `score` names the scorers.
+        chat: Asked by scorers that need a language model.
+        run: Written to the rows.
+        vocabulary: Of the capture's tokenizer, if at hand; read from the lake otherwise.
+
+    Returns:
+        Judgements written, by status.
+
+    Raises:
+        ConfigError: a scorer needs a language model and `chat` is None.
+    """
+    counts: Counter[str] = Counter()
+    selected = units.selected_latents(lake, unit, config.sampling)
+    for name in config.score.scorers:
+        scoring = _scoring(lake, unit, config, name, run)
+        if scoring.scorer.needs_chat and chat is None:
+            raise ConfigError(
+                f"score.scorers: {name!r} asks a language model: set chat.judge or "
+                "chat.explainer, or use the pattern scorer, which needs none"
+            )
+        with scoring.connect() as con:
+            own = _own(con, scoring, selected)
+            wanted = _wanted(con, scoring, own)
+        if wanted:
+            vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
+            counts += await _judge(scoring, wanted, vocabulary, chat)
+        if own:
+            _measure(scoring, own)
+    return counts
+
+
+async def score(
+    lake: Lake,
+    config: Config,
+    chat: Chat | None,
+    *,
+    capture: str | None = None,
+    hookpoints: Sequence[str] = (),
+    run: str,
+    progress: Callable[[Unit, Counter[str]], None] | None = None,
+) -> Counter[str]:
+    """Score every unit of a capture and finish its hookpoints; see `score_unit`.
+
+    Args:
+        lake: The lake.
+        config: The settings.
+        chat: For scorers that need a language model.
+        capture: Name; None takes the only one there is.
+        hookpoints: Names; empty takes all.
+        run: Written to the rows.
+        progress: Called after each unit with the judgements it wrote, by status.
+
+    Returns:
+        Judgements written, by status.
+    """
+    row = lake.capture(capture)
+    vocabulary = lake.vocabulary(row["tokenizer"])
+    total: Counter[str] = Counter()
+    found = units.units(lake, row["capture"], hookpoints)
+    for unit in found:
+        counts = await score_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
+        total += counts
+        if progress:
+            progress(unit, counts)
+    for hookpoint in dict.fromkeys(unit.hookpoint for unit in found):
+        finish_hookpoint(lake, row["capture"], hookpoint, config, run=run)
+    return total
+
+
+def finish_hookpoint(lake: Lake, capture: str, hookpoint: str, config: Config, *, run: str) -> int:
+    """Rank every score of a hookpoint in its pooled null; to be called once its units are scored.
+
+    A latent's few borrowed explanations alone allow no small p-value, so the null is pooled: all
+    borrowed explanations of the hookpoint, by the same explainer and scorer. Running it again
+    changes nothing.
+
+    Returns:
+        The rows of `scores` that changed.
+    """
+    anywhere = Unit(capture=capture, hookpoint=hookpoint, bucket=0)
+    n_changed = 0
+    for name in config.score.scorers:
+        scoring = _scoring(lake, anywhere, config, name, run)
+        with scoring.connect() as con:
+            n_changed += _write_metrics(con, scoring, None, pooled=True)
+    return n_changed
+
+
+def _scoring(lake: Lake, unit: Unit, config: Config, name: str, run: str) -> Scoring:
+    scorer = load_scorer(name, config.score)
+    route = config.chat.judge if config.chat.judge.deployments else config.chat.explainer
+    models = sorted({d.model for d in route.deployments}) if scorer.needs_chat else []
+    return Scoring(
+        lake=lake,
+        unit=unit,
+        config=config,
+        scorer=scorer,
+        settings=digest([scorer.settings, models]),
+        run=run,
+    )
+
+
+def _own(
+    con: duckdb.DuckDBPyConnection, scoring: Scoring, latents: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the standing explanation of each latent that has one, by latent."""
+    table = queries.load("score/explanations").table(
+        con,
+        **scoring.place,
+        explainer=scoring.config.explain.explainer,
+        sample=scoring.config.sampling.sample,
+        latents=list(latents),
+    )
+    return list(table.to_pylist())
+
+
+def _wanted(
+    con: duckdb.DuckDBPyConnection, scoring: Scoring, own: Sequence[Mapping[str, Any]]
+) -> dict[int, list[ToJudge]]:
+    """Return the explanations still to be judged on each latent's items, own before borrowed."""
+    described = [row for row in own if row["status"] == "ok"]
+    pairs = [(row["latent"], _to_judge(row, row["latent"], "own")) for row in described]
+    for settings in sorted({row["settings"] for row in described}):
+        latents = [row["latent"] for row in described if row["settings"] == settings]
+        pairs += [
+            (row["latent"], _to_judge(row, row["explained_latent"], "borrowed"))
+            for row in _borrowed(con, scoring, settings, latents)
+        ]
+    rows = queries.load("score/judged").run(con, **scoring.who, transient=sorted(TRANSIENT))
+    judged = set(rows.fetchall())
+    wanted: dict[int, list[ToJudge]] = {}
+    for latent, explanation in pairs:
+        if (latent, explanation.explanation) not in judged:
+            wanted.setdefault(latent, []).append(explanation)
+    return wanted
+
+
+def _borrowed(
+    con: duckdb.DuckDBPyConnection, scoring: Scoring, settings: str, latents: Sequence[int]
+) -> list[dict[str, Any]]:
+    config = scoring.config
+    table = queries.load("score/borrowed").table(
+        con,
+        **scoring.place,
+        explainer=config.explain.explainer,
+        settings=settings,
+        sample=config.sampling.sample,
+        latents=list(latents),
+        n=config.score.n_borrowed,
+        reach=max(REACH, config.score.n_borrowed),
+        share=config.score.null_share,
+        seed=config.sampling.seed,
+    )
+    return list(table.to_pylist())
+
+
+def _to_judge(row: Mapping[str, Any], explained: int, role: ExplanationRole) -> ToJudge:
+    return ToJudge(
+        explanation=row["explanation"],
+        text=row["text"],
+        detail=json.loads(row["detail"]) if row["detail"] else None,
+        role=role,
+        explained_latent=explained,
+    )
+
+
+async def _judge(
+    scoring: Scoring,
+    wanted: Mapping[int, Sequence[ToJudge]],
+    vocabulary: Vocabulary,
+    chat: Chat | None,
+) -> Counter[str]:
+    """Judge what is wanted and write the judgements, many latents at one time."""
+    examples = units.examples(
+        scoring.lake,
+        scoring.unit,
+        scoring.config.sampling.sample,
+        vocabulary,
+        "score",
+        sorted(wanted),
+    )
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    limit = scoring.config.chat.concurrency if scoring.scorer.needs_chat else 1
+    work = partial(_rows, scoring=scoring, chat=chat)
+    async for judged in in_parallel(_tasks(scoring, examples, wanted), work, limit=limit):
+        counts.update(row["status"] for row in judged)
+        rows += judged
+        if len(rows) >= FLUSH_ROWS:
+            scoring.lake.upsert("judgements", rows, scope=scoring.place)
+            rows = []
+    scoring.lake.upsert("judgements", rows, scope=scoring.place)
+    return counts
+
+
+def _tasks(
+    scoring: Scoring,
+    examples: Iterator[tuple[int, tuple[Example, ...]]],
+    wanted: Mapping[int, Sequence[ToJudge]],
+) -> Iterator[ScoringTask]:
+    for latent, found in examples:
+        for explanation in wanted[latent]:
+            yield ScoringTask(
+                latent=LatentId(**scoring.place, latent=latent),
+                examples=found,
+                explanation=explanation,
+                seed=scoring.config.sampling.seed,
+            )
+
+
+async def _rows(task: ScoringTask, *, scoring: Scoring, chat: Chat | None) -> list[dict[str, Any]]:
+    judgements = await scoring.scorer.judge(task, chat)
+    return [_row(scoring, task, judgement) for judgement in judgements]
+
+
+def _row(scoring: Scoring, task: ScoringTask, judgement: Judgement) -> dict[str, Any]:
+    return {
+        **scoring.who,
+        "latent": task.latent.latent,
+        "explanation": task.explanation.explanation,
+        "role": task.explanation.role,
+        "explained_latent": task.explanation.explained_latent,
+        "item": judgement.item,
+        "example": judgement.example.example,
+        "stratum": judgement.example.stratum,
+        "quantile": judgement.example.quantile,
+        "population": judgement.example.population,
+        "call": judgement.call,
+        "truth": judgement.truth,
+        "prediction": judgement.prediction,
+        "probability": judgement.probability,
+        "status": judgement.status,
+        "reason": judgement.reason,
+        "reply_key": judgement.reply_key,
+    }
+
+
+def _measure(scoring: Scoring, own: Sequence[Mapping[str, Any]]) -> None:
+    """Write the scores of a unit's explanations, and a row for each that has nothing to judge."""
+    made = {"run": scoring.run, "created_at": now()}
+    with scoring.connect() as con:
+        empty = queries.load("score/unscored").table(
+            con, **scoring.who, **made, explanations=[row["explanation"] for row in own]
+        )
+        _write_metrics(con, scoring, [row["latent"] for row in own], pooled=False)
+    scoring.lake.upsert("scores", empty, scope=scoring.place)
+
+
+def _write_metrics(
+    con: duckdb.DuckDBPyConnection,
+    scoring: Scoring,
+    latents: Sequence[int] | None,
+    *,
+    pooled: bool,
+) -> int:
+    rows = queries.load("score/metrics").table(
+        con,
+        **scoring.who,
+        latents=None if latents is None else list(latents),
+        pooled=pooled,
+        run=scoring.run,
+        created_at=now(),
+    )
+    return scoring.lake.upsert("scores", rows, scope=scoring.place)

@@ -1,0 +1,97 @@
+"""What every scorer is: a task in, one judgement an item out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from lakeinterp import registry
+from lakeinterp.terms import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeinterp.chat.types import Chat
+    from lakeinterp.config import ScoreConfig
+    from lakeinterp.terms import Example, LatentId, Status
+
+ExplanationRole = Literal["own", "borrowed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToJudge:
+    """One explanation to be held against a latent's items."""
+
+    explanation: str
+    """Its id."""
+    text: str
+    detail: Mapping[str, Any] | None
+    """Machine-readable form, if the explainer gave one."""
+    role: ExplanationRole
+    explained_latent: int
+    """The latent it was written for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringTask:
+    """One latent's items and one explanation, its own or a borrowed one."""
+
+    latent: LatentId
+    examples: tuple[Example, ...]
+    """Of the score role, in the order of their numbers."""
+    explanation: ToJudge
+    seed: int
+    """With the latent it decides the order of the items, the same for every explanation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What came of one item."""
+
+    item: int
+    """Number of the item; the same for every explanation of the latent."""
+    example: Example
+    truth: bool
+    prediction: bool | None
+    """None unless `status` is ok."""
+    probability: float | None = None
+    call: int | None = None
+    """Number of the call that held the item; items of one call are not independent."""
+    status: Status = "ok"
+    reason: str = ""
+    reply_key: str | None = None
+
+
+class Scorer(Protocol):
+    """Judges one explanation on one latent's items."""
+
+    name: str
+    """In the registry, and in the `scorer` column."""
+    needs_chat: bool
+    """Whether it asks a language model."""
+    settings: str
+    """Digest of exactly the settings that matter to it, and of its prompts."""
+
+    def __init__(self, config: ScoreConfig) -> None:
+        """Take the settings; loads the prompts."""
+
+    async def judge(self, task: ScoringTask, chat: Chat | None) -> Sequence[Judgement]:
+        """Judge every item of a task; a failure is a judgement without a prediction."""
+        ...
+
+
+def load_scorer(name: str, config: ScoreConfig) -> Scorer:
+    """Return the scorer of a name.
+
+    Raises:
+        NotFound: no scorer has this name; the message lists the known ones.
+    """
+    scorer: Scorer = registry.resolve("scorer", name)(config)
+    return scorer
+
+
+def shuffled(task: ScoringTask) -> list[Example]:
+    """Return the examples in an order that depends on the seed, the latent and their numbers."""
+    place = [task.seed, task.latent.hookpoint, task.latent.latent]
+    return sorted(task.examples, key=lambda e: (digest([*place, e.example]), e.example))
