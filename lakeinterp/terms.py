@@ -1,6 +1,6 @@
 """The words of the field as values: plain frozen records that rooms hand to each other.
 
-Latent, hookpoint, window, example, quantile, explanation: see `docs/terms.md`.
+What latent, hookpoint, window, example, quantile and the others mean is in `docs/terms.md`.
 """
 
 from __future__ import annotations

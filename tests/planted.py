@@ -18,7 +18,27 @@ from lakeinterp.lake.activations import bucket_latents, write_activations
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.terms import now
 
-WORDS = ["<s>", *"the a cat dog sat ran on under mat house and it said that red blue".split()]
+WORDS = [
+    "<s>",
+    *[
+        "the",
+        "a",
+        "cat",
+        "dog",
+        "sat",
+        "ran",
+        "on",
+        "under",
+        "mat",
+        "house",
+        "and",
+        "it",
+        "said",
+        "that",
+        "red",
+        "blue",
+    ],
+]
 CAT, THE = WORDS.index("cat"), WORDS.index("the")
 CAPTURE, HOOKPOINT, CORPUS, TOKENIZER = "planted", "layers.0", "planted-corpus", "words"
 

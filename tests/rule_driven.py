@@ -33,7 +33,9 @@ def describe(passages: str) -> str:
 def fits_somewhere(description: str, text: str) -> bool:
     """Whether a text holds a place that the description fits."""
     words = text.split()
-    return any(_fits(description, before, word) for before, word in zip(["", *words], words, strict=False))
+    return any(
+        _fits(description, before, word) for before, word in zip(["", *words], words, strict=False)
+    )
 
 
 def marks_fit(description: str, text: str) -> bool:

@@ -16,7 +16,25 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2Model, PreTrainedTokenizerFast
 
-WORDS = "<s> the a cat dog sat ran on under mat house and it said that red blue".split()
+WORDS = [
+    "<s>",
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "sat",
+    "ran",
+    "on",
+    "under",
+    "mat",
+    "house",
+    "and",
+    "it",
+    "said",
+    "that",
+    "red",
+    "blue",
+]
 CAT, THE, DOG = (WORDS.index(w) for w in ("cat", "the", "dog"))
 V, P = len(WORDS), 64
 D = 2 * V + P

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.commands.common import Common, console
+from lakeinterp.config import Section
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def lines(section: BaseModel, path: str = "") -> Iterator[str]:
     nested: list[tuple[str, Any]] = []
     for name, field in fields.items():
         value = getattr(section, name)
-        if hasattr(value, "model_fields"):
+        if isinstance(value, Section):
             nested.append((name, value))
             continue
         yield f"# {' '.join((field.description or '').split())}"

@@ -46,6 +46,11 @@ def connect_to(
     return con
 
 
+def refresh(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, where: str | None) -> None:
+    """Let a connection's view of a table show the table's newest version."""
+    con.execute(_view(schemas.table(name), lake.files(name, where)))
+
+
 def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
     """Run one statement that can only read the lake's own files; see `Lake.sql`."""
     con = connect(lake)
@@ -80,13 +85,13 @@ def _view(definition: schemas.Table, files: list[str]) -> str:
     types = {f.name: _duckdb_type(f.type) for f in definition.schema}
     if not files:
         columns = ", ".join(f'CAST(NULL AS {t}) AS "{c}"' for c, t in types.items())
-        return f"CREATE VIEW {definition.name} AS SELECT {columns} WHERE false"
+        return f"CREATE OR REPLACE VIEW {definition.name} AS SELECT {columns} WHERE false"
     listed = ", ".join("'" + _local(f).replace("'", "''") + "'" for f in files)
     hive = ", ".join(f"'{c}': {types[c]}" for c in definition.partition)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
     columns = ", ".join(f'"{c}"' for c in types)
     source = f"read_parquet([{listed}]{options})"
-    return f"CREATE VIEW {definition.name} AS SELECT {columns} FROM {source}"
+    return f"CREATE OR REPLACE VIEW {definition.name} AS SELECT {columns} FROM {source}"
 
 
 def _local(uri: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Lake:
     def __init__(self, root: str, *, storage_options: Mapping[str, str] | None = None) -> None:
         self.store = Store(str(root), storage_options)
         self.root = self.store.root
+        self._local = threading.local()
 
     def __repr__(self) -> str:
         return f"Lake({self.root!r})"
@@ -51,12 +53,23 @@ class Lake:
         from deltalake import DeltaTable
 
         schemas.table(name)
-        address = self.store.address(name)
-        if not self.store.exists(name, "_delta_log"):
+        opened: dict[str, DeltaTable] = self._opened_here()
+        if name in opened:
+            opened[name].update_incremental()
+        elif self.store.exists(name, "_delta_log"):
+            address = self.store.address(name)
+            opened[name] = DeltaTable(address, storage_options=self.store.options or None)
+        else:
             return None
-        delta = DeltaTable(address, storage_options=self.store.options or None)
-        _check_readable(name, delta)
-        return delta
+        _check_readable(name, opened[name])
+        return opened[name]
+
+    def _opened_here(self) -> dict[str, DeltaTable]:
+        """Return the tables this thread has opened; a Delta table is not shared by threads."""
+        if not hasattr(self._local, "opened"):
+            self._local.opened = {}
+        opened: dict[str, DeltaTable] = self._local.opened
+        return opened
 
     def tables(self) -> list[str]:
         """Return the names of the tables that exist, in the order of the data."""

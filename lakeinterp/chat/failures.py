@@ -1,0 +1,142 @@
+"""What went wrong with one call, what it means for the next, and how long to wait.
+
+LiteLLM's exception classes do not tell failures apart (nothing listening is an
+`InternalServerError`), so the HTTP status decides, and it counts as the provider's own word only
+if response headers came with it. The table of statuses is `_SAYS`.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lakeinterp.chat.types import ReplyStatus
+
+MAX_WAIT_S = 300.0
+"""A provider that asks for a longer wait is not waited for."""
+_RETRYABLE = {408, 409, 425, 429}
+_ELSEWHERE = {402}
+_FEATURES = {
+    "schema": re.compile(
+        r"response_format|json_?schema|guided|structured[ _]output", re.IGNORECASE
+    ),
+    "logprobs": re.compile(r"logprobs", re.IGNORECASE),
+    "seed": re.compile(r"\bseed\b", re.IGNORECASE),
+}
+_POLICY = re.compile(r"content[ _-]?(policy|filter|management)", re.IGNORECASE)
+_SHOWN = 200
+_SAYS = {
+    400: "the provider refuses the request",
+    401: "the provider does not accept the key: {key}",
+    402: "the account has no credit left: add some and run it again",
+    403: "the provider forbids this request or this model: {key}",
+    404: "no such model or address: see model and api_base of {path}",
+    413: "the request is too large for the provider: show fewer or shorter examples",
+    422: "the provider refuses the request",
+    429: "the provider limits the rate: lower chat.concurrency",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One call that gave no reply."""
+
+    status: ReplyStatus
+    reason: str
+    again: bool = False
+    """Whether the same call may work later."""
+    elsewhere: bool = False
+    """Whether a fallback may be asked; never for a request that is itself at fault."""
+    rest_s: float | None = None
+    """The provider asked for this wait, or limits the rate (0: it did not say for how long)."""
+    billed: bool = False
+    """Whether the provider may want money for it all the same."""
+    refuses: str | None = None
+    """Feature of the request that the deployment does not know: `schema`, `logprobs`, `seed`."""
+
+
+def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[str]) -> Failure:
+    """Return what an exception of LiteLLM stands for.
+
+    Args:
+        exc: As raised by `Router.acompletion`, or a `TimeoutError` of ours.
+        key_hint: Says where the key comes from, for example `see $OPENROUTER_API_KEY`.
+        path: Setting that holds the deployment.
+        secrets: Texts that must not be shown.
+    """
+    said = _said(exc, secrets)
+    if isinstance(exc, TimeoutError):
+        return Failure(status="timeout", reason=said, again=True, elsewhere=True, billed=True)
+    headers: Mapping[str, str] = getattr(exc, "litellm_response_headers", None) or {}
+    code = _code(exc)
+    if code == 408:
+        billed = not headers
+        return Failure(status="timeout", reason=said, again=True, elsewhere=True, billed=billed)
+    if code == 400 and _POLICY.search(said):
+        return Failure(status="refused", reason=f"content policy: {said}")
+    meaning = _SAYS.get(code, "").format(key=key_hint, path=path)
+    again = code in _RETRYABLE or not 400 <= code < 500
+    rest_s = retry_after(headers) if again else None
+    if rest_s is not None and rest_s > MAX_WAIT_S:
+        said = f"{said} (it asks to wait {rest_s:.0f} s)"
+    return Failure(
+        status="http_error",
+        reason=": ".join(filter(None, [str(code) if headers else "", meaning, said])),
+        again=again,
+        elsewhere=again or code in _ELSEWHERE,
+        rest_s=0.0 if rest_s is None and code == 429 else rest_s,
+        billed=again and not (headers and code >= 400),
+        refuses=_refused_feature(said) if code in (400, 422) else None,
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the wait a provider asks for in seconds; from seconds or an HTTP date."""
+    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+def backoff(attempt: int, first_s: float, dice: random.Random) -> float:
+    """Return the wait after a failed attempt: doubles from `first_s`, between half and whole."""
+    longest = min(MAX_WAIT_S, first_s * 2.0 ** (attempt - 1))
+    return longest * (0.5 + 0.5 * dice.random())
+
+
+def _code(exc: Exception) -> int:
+    code: Any = getattr(exc, "status_code", None)
+    try:
+        return int(code)
+    except (TypeError, ValueError):
+        return 500
+
+
+def _said(exc: Exception, secrets: Iterable[str]) -> str:
+    """Return the first line of what the provider said, without its wrapping and our secrets."""
+    text = str(exc) or type(exc).__name__
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    if inner := re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', text):
+        text = inner[1]
+    text = text.strip().split("\n", 1)[0]
+    text = re.sub(r"^litellm\.\w+: |\b\w+(Error|Exception)( - |: )", "", text)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def _refused_feature(said: str) -> str | None:
+    return next((name for name, words in _FEATURES.items() if words.search(said)), None)

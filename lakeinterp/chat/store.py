@@ -1,0 +1,218 @@
+"""Replies kept under the digest of what was asked: the journal, then the `replies` table.
+
+Memory holds eight bytes for each reply of the table, never a text. A lookup that these rule out
+costs no file access; the others read the files concerned once for all lookups that wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lakeinterp.chat.journal import Journal, is_final
+from lakeinterp.chat.replies import REPLY_COLUMNS, reply_from, row_of
+from lakeinterp.lake.schema import TABLES
+from lakeinterp.terms import TRANSIENT, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from lakeinterp.chat.types import Reply, Request
+    from lakeinterp.lake import Lake
+
+MOVE_ROWS = 5_000
+"""Rows that one commit of the lake takes from the journal, and that start a move."""
+_READ_ROWS = 4096
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class ReplyStore:
+    """The replies of one lake.
+
+    Args:
+        lake: The lake; its `replies` table is made with the first reply.
+        folder: Of the journal. None takes `_journal` in a local lake and, for a lake behind a
+            URL, `lakeinterp/<digest of the URL>` in the user's state folder
+            (`$XDG_STATE_HOME`, else `~/.local/state`).
+    """
+
+    def __init__(self, lake: Lake, folder: Path | None = None) -> None:
+        self.lake = lake
+        self.folder = folder or journal_folder(lake)
+        self._journal = Journal(self.folder)
+        self._index = _Index(lake)
+        self._n_moves = -1
+        self._n_waiting = len(self._journal)
+        self._mover: asyncio.Task[int] | None = None
+        self._find = _Together(self._find_all)
+        self._put = _Together(self._journal.put)
+
+    async def get(self, key: str) -> Reply | None:
+        """Return the reply kept under a key; None if there is none or a rerun shall ask again."""
+        row = await self._find(key)
+        return None if row is None else reply_from(row)
+
+    async def put(self, request: Request, reply: Reply) -> Reply:
+        """Keep a reply; it survives SIGKILL and power loss once this returns.
+
+        Returns:
+            The reply kept: another process's, if that was first to keep one under this key.
+        """
+        kept = await self._put(row_of(request, reply))
+        self._n_waiting += 1
+        if self._n_waiting >= MOVE_ROWS and (self._mover is None or self._mover.done()):
+            self._n_waiting = 0
+            self._mover = asyncio.create_task(asyncio.to_thread(self.move))
+        return reply_from(kept)
+
+    def move(self) -> int:
+        """Move everything in the journal to the lake's `replies` table, in batches.
+
+        Killed between the commit and the deletion, the next move finds the rows in the table
+        and deletes them: nothing is lost and nothing appears twice. A final reply that the table
+        holds is never replaced.
+
+        Returns:
+            The number of rows moved.
+        """
+        n_moved = 0
+        with self._journal.only_mover():
+            while rows := self._journal.oldest(MOVE_ROWS):
+                self._index.refresh()
+                known = self._index.find([row["key"] for row in rows.values()])
+                news = [row for row in rows.values() if row["key"] not in known]
+                table = pa.Table.from_pylist(news, schema=TABLES["replies"].schema)
+                self.lake.upsert("replies", table, scope={})
+                self._journal.forget(rows)
+                n_moved += len(rows)
+        return n_moved
+
+    def spent_usd(self) -> float:
+        """Return the sum of the known costs of all replies of the lake."""
+        total = self._journal.spent_usd()
+        for file in self.lake.files("replies"):
+            for batch in _read(self.lake, file, ["cost_usd"]):
+                total += pc.sum(batch["cost_usd"]).as_py() or 0.0
+        return total
+
+    async def aclose(self) -> None:
+        """Move the journal to the lake and close it."""
+        if self._mover is not None:
+            await self._mover
+        try:
+            await asyncio.to_thread(self.move)
+        finally:
+            self._journal.close()
+
+    def _find_all(self, keys: Sequence[str]) -> list[dict[str, Any] | None]:
+        found, n_moves = self._journal.find(keys)
+        if n_moves != self._n_moves:
+            self._index.refresh()
+            self._n_moves = n_moves
+        missing = [key for key in keys if key not in found]
+        found |= self._index.find(missing)
+        return [found.get(key) for key in keys]
+
+
+def journal_folder(lake: Lake) -> Path:
+    """Return where a lake's journal is; the same for every process of this machine and user."""
+    if lake.store.is_local:
+        return Path(lake.root) / "_journal"
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "lakeinterp" / digest(lake.root)
+
+
+class _Index:
+    """Which file of the table holds which final reply: eight bytes a reply."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._prefixes: dict[str, np.ndarray[Any, np.dtype[np.uint64]]] = {}
+
+    def refresh(self) -> None:
+        """Read the keys of files that are new, drop those of files that are gone."""
+        files = self._lake.files("replies")
+        known = self._prefixes
+        self._prefixes = {f: known[f] if f in known else self._keys_of(f) for f in files}
+
+    def _keys_of(self, file: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        found = []
+        for batch in _read(self._lake, file, ["key", "status"]):
+            transient = pc.is_in(batch["status"], pa.array(sorted(TRANSIENT)))
+            found.append(_prefixes(batch.filter(pc.invert(transient))["key"].to_pylist()))
+        return np.sort(np.concatenate([_prefixes(()), *found]))
+
+    def find(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of final replies by key."""
+        found: dict[str, dict[str, Any]] = {}
+        prefixes = _prefixes(keys)
+        for file, known in self._prefixes.items():
+            here = [keys[i] for i in np.flatnonzero(_isin(prefixes, known)).tolist()]
+            if here:
+                wanted = pa.array(here)
+                for batch in _read(self._lake, file, list(REPLY_COLUMNS)):
+                    rows = batch.filter(pc.is_in(batch["key"], wanted)).to_pylist()
+                    found |= {row["key"]: row for row in rows if is_final(row)}
+        return found
+
+
+def _prefixes(keys: Iterable[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return np.fromiter((int(key[:16], 16) for key in keys), dtype=np.uint64)
+
+
+def _isin(
+    wanted: np.ndarray[Any, np.dtype[np.uint64]], known: np.ndarray[Any, np.dtype[np.uint64]]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return for each wanted value whether it is among the sorted known ones."""
+    if not known.size:
+        return np.zeros(wanted.shape, dtype=np.bool_)
+    at = np.minimum(np.searchsorted(known, wanted), known.size - 1)
+    return np.asarray(known[at] == wanted)
+
+
+def _read(lake: Lake, file: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of one file of the table, some thousand rows at a time."""
+    schema = pa.schema([TABLES["replies"].schema.field(column) for column in columns])
+    store = lake.store
+    with store.fs.open(file.removeprefix("file://") if store.is_local else file, "rb") as source:
+        for batch in pq.ParquetFile(source).iter_batches(_READ_ROWS, columns=columns):
+            yield batch.select(columns).cast(schema)  # delta-rs writes string views
+
+
+class _Together(Generic[T, R]):
+    """Runs blocking work in a thread, once for everything that gathered during its last run."""
+
+    def __init__(self, work: Callable[[list[T]], list[R]]) -> None:
+        self._work = work
+        self._waiting: list[tuple[T, asyncio.Future[R]]] = []
+        self._runner: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: T) -> R:
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            items = [item for item, _ in batch]
+            work = asyncio.ensure_future(asyncio.to_thread(self._work, items))
+            await asyncio.wait({work})
+            problem = work.exception()
+            for n, (_, future) in enumerate(batch):
+                if future.done():
+                    continue
+                if problem is not None:
+                    future.set_exception(problem)
+                else:
+                    future.set_result(work.result()[n])
