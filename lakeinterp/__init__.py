@@ -21,9 +21,7 @@ _LAZY = {
 }
 
 
-def open(
-    path: str, *, storage_options: Mapping[str, str] | None = None
-) -> Lake:
+def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> Lake:
     """Open a lake for reading and writing; `path` is a folder or an object-store URL.
 
     Raises:

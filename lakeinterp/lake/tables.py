@@ -376,7 +376,7 @@ def _check_readable(name: str, delta: DeltaTable) -> None:
     if features:
         raise SchemaError(
             f"{name}: another engine gave the table {sorted(features)}, which plain Parquet "
-            "readers misread; rewrite it without (for deletion vectors: REORG TABLE … APPLY (PURGE))"
+            "readers misread; rewrite it without (deletion vectors: REORG TABLE … APPLY (PURGE))"
         )
 
 
