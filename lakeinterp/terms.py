@@ -76,7 +76,10 @@ class Example:
     values: tuple[float, ...]
     """The latent's activation at each token, zero where it is silent."""
     peak: float
-    """Largest activation in the window; zero unless activating."""
+    """Activation at `peak_offset`, by which the example was ranked; zero unless activating.
+
+    The largest of its own tile; a tile beside it that is shown too may hold a larger one.
+    """
     peak_offset: int | None
     """Position of the peak within `tokens`; None unless activating."""
     population: int

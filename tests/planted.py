@@ -196,4 +196,4 @@ def _write_activations(lake, dense, context, n_latents, n_buckets, n_shards):
 def table_of(lake: Lake, name: str) -> pa.Table:
     """Return a whole table."""
     with lake.connect() as con:
-        return con.execute(f"SELECT * FROM {name}").to_arrow_table()
+        return con.sql(f"SELECT * FROM {name}").to_arrow_table()

@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import unicodedata
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from random import Random
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lakeinterp.errors import ConfigError, MissingExtra, NotFound
 from lakeinterp.fingerprint import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from lakeinterp.config import CorpusConfig
 
+T = TypeVar("T")
 _LOADERS = {
     ".jsonl": "json",
     ".json": "json",
@@ -49,8 +52,8 @@ def identity(config: CorpusConfig) -> dict[str, Any]:
     return {"source": source, **settings}
 
 
-def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[str]:
-    """Yield the text of every row of the source in its order, from row `skip` on.
+def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[Any]:
+    """Yield the text (or messages) of every row of the source in its order, from row `skip` on.
 
     Raises:
         ConfigError: no dataset is given, or the text column is missing or ambiguous.
@@ -65,8 +68,26 @@ def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[str]:
     elif path.suffix in {*_LOADERS, *_COMPRESSED} or config.dataset.startswith((".", "/", "~")):
         raise NotFound("dataset", config.dataset, hint="there is no such file")
     else:
-        return _hub(config, skip)
-    return _skip(rows, skip)
+        ahead = 0 if config.shuffle_rows else skip
+        rows, skip = _hub(config, ahead), skip - ahead
+    if config.shuffle_rows:
+        rows = shuffled(rows, config.shuffle_rows, config.shuffle_seed)
+    return islice(rows, skip, None)
+
+
+def shuffled(rows: Iterable[T], n_kept: int, seed: int) -> Iterator[T]:
+    """Yield every row once, each drawn from the next `n_kept` of the source; memory is bounded."""
+    dice = Random(seed)
+    kept: list[T] = []
+    for row in rows:
+        if len(kept) < n_kept:
+            kept.append(row)
+            continue
+        place = dice.randrange(n_kept)
+        yield kept[place]
+        kept[place] = row
+    dice.shuffle(kept)
+    yield from kept
 
 
 def _demo() -> Iterator[str]:
@@ -75,13 +96,7 @@ def _demo() -> Iterator[str]:
     return (text for _, text in demo_documents("heldout"))
 
 
-def _skip(rows: Iterator[str], n: int) -> Iterator[str]:
-    for index, text in enumerate(rows):
-        if index >= n:
-            yield text
-
-
-def _local(path: Path, config: CorpusConfig) -> Iterator[str]:
+def _local(path: Path, config: CorpusConfig) -> Iterator[Any]:
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _loader(p))
     if not files:
         raise ConfigError(
@@ -96,7 +111,7 @@ def _loader(path: Path) -> str | None:
     return _LOADERS.get(suffixes[-1]) if suffixes else None
 
 
-def _file(path: Path, config: CorpusConfig) -> Iterator[str]:
+def _file(path: Path, config: CorpusConfig) -> Iterator[Any]:
     loader = _loader(path)
     if loader is None:
         known = ", ".join(sorted(_LOADERS))
@@ -110,7 +125,7 @@ def _file(path: Path, config: CorpusConfig) -> Iterator[str]:
     yield from _texts(_load(loader, data_files=str(path), split="train"), config)
 
 
-def _hub(config: CorpusConfig, skip: int) -> Iterator[str]:
+def _hub(config: CorpusConfig, skip: int) -> Iterator[Any]:
     rows = _load(config.dataset, name=config.name, split=config.split, revision=config.revision)
     yield from _texts(rows.skip(skip), config)
 
@@ -129,13 +144,13 @@ def _load(path: str, **options: Any) -> Any:
         raise ConfigError(f"corpus.dataset: {path}: {exc}") from exc
 
 
-def _texts(rows: Any, config: CorpusConfig) -> Iterator[str]:
-    column = config.column
+def _texts(rows: Any, config: CorpusConfig) -> Iterator[Any]:
+    column = config.column or ("messages" if config.chat else None)
     for row in rows:
         column = column or _text_column(row)
         if column not in row:
             raise ConfigError(f"corpus.column: no column {column!r} among {sorted(row)}")
-        yield str(row[column] or "")
+        yield row[column] if config.chat else str(row[column] or "")
 
 
 def _text_column(row: dict[str, Any]) -> str:

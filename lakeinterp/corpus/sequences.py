@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakeinterp.corpus import documents as sources
+from lakeinterp.corpus import ready
 from lakeinterp.corpus.pack import Sequence, Span, pack
 from lakeinterp.lake import Lake, queries, where
 from lakeinterp.lake.schema import TABLES
@@ -110,18 +111,8 @@ class SequenceSource:
         if stored:
             last = self._load(stored - 1, stored)[0]
             row, offset = last.next_row, last.next_offset
-        sequences = pack(
-            sources.documents(self._config, skip=row),
-            self._tokenizer.encode,
-            context_tokens=self._config.context_tokens,
-            bos=self._bos,
-            separator=self._tokenizer.separator,
-            first=stored,
-            row=row,
-            offset=offset,
-        )
         chunk: list[Sequence] = []
-        for sequence in sequences:
+        for sequence in self._from(stored, row, offset):
             chunk.append(sequence)
             if sequence.sequence + 1 == stop or (sequence.sequence + 1) % CHUNK == 0:
                 yield self._commit(chunk)
@@ -130,6 +121,22 @@ class SequenceSource:
                     return
         if chunk:
             yield self._commit(chunk)
+
+    def _from(self, first: int, row: int, offset: int) -> Iterator[Sequence]:
+        """Return the sequences from number `first` on, which starts at a place of the source."""
+        if ready.holds_tokens(self._config):
+            return ready.sequences(self._config, self._tokenizer.special, first=first)
+        rows = sources.documents(self._config, skip=row)
+        return pack(
+            map(self._tokenizer.as_text, rows) if self._config.chat else rows,
+            self._tokenizer.encode_chat if self._config.chat else self._tokenizer.encode,
+            context_tokens=self._config.context_tokens,
+            bos=self._bos,
+            separator=self._tokenizer.separator,
+            first=first,
+            row=row,
+            offset=offset,
+        )
 
     def _commit(self, sequences: list[Sequence]) -> list[Sequence]:
         """Make sequences of one chunk durable, those that another writer has committed excepted."""

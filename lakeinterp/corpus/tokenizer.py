@@ -7,6 +7,8 @@ import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import TemplateError
+
 from lakeinterp.errors import ConfigError, MissingExtra
 from lakeinterp.terms import digest
 
@@ -42,6 +44,22 @@ class Tokenizer:
         encoded = self._hf(
             texts, add_special_tokens=False, split_special_tokens=True, verbose=False
         )
+        return [list(ids) for ids in encoded["input_ids"]]
+
+    def as_text(self, messages: list[dict[str, str]]) -> str:
+        """Return a conversation as the tokenizer's chat template writes it.
+
+        Raises:
+            ConfigError: the tokenizer has no chat template, or the row is no list of messages.
+        """
+        try:
+            return str(self._hf.apply_chat_template(messages, tokenize=False))
+        except (ValueError, TypeError, AttributeError, TemplateError) as exc:
+            raise ConfigError(f"corpus.chat: {_line(exc)}") from exc
+
+    def encode_chat(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of conversations; the template's special tokens are special."""
+        encoded = self._hf(texts, add_special_tokens=False, verbose=False)
         return [list(ids) for ids in encoded["input_ids"]]
 
     @cached_property

@@ -1,0 +1,263 @@
+"""Examples of a unit: drawn by SQL, audited, then written as one commit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakeinterp.errors import LakeError
+from lakeinterp.lake import queries
+from lakeinterp.lake.tables import where
+from lakeinterp.lake.units import latents_of, selected_latents
+from lakeinterp.sampling.audit import audit
+from lakeinterp.sampling.session import session_for, stamp, unit_key
+from lakeinterp.sampling.statistics import with_constants
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeinterp.config import SamplingConfig
+    from lakeinterp.lake.tables import Lake
+    from lakeinterp.sampling.session import Session
+    from lakeinterp.terms import Unit
+
+_STATEMENTS = (
+    "sampling/tiles",
+    "sampling/bins",
+    "sampling/windows",
+    "sampling/ranked",
+    "sampling/cells",
+    "sampling/positives",
+    "sampling/walks",
+    "sampling/ring",
+    "sampling/negatives",
+    "sampling/drawn",
+    "sampling/values",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """Examples of one kind that were asked for and that the corpus does not hold."""
+
+    role: str
+    stratum: str
+    n_latents: int
+    """Latents with fewer than asked for."""
+    n_missing: int
+    """Examples they lack together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnUnit:
+    """What the examples of one unit came to."""
+
+    unit: Unit
+    sample: str
+    n_selected: int
+    """Latents chosen by the settings."""
+    n_drawn: int
+    """Chosen latents that have examples; the others have too few windows."""
+    n_examples: int
+    shortfalls: tuple[Shortfall, ...]
+    is_new: bool
+    """Whether rows were written; False if the lake held them already."""
+
+
+def examples_unit(
+    lake: Lake, unit: Unit, config: SamplingConfig, *, session: Session | None = None
+) -> DrawnUnit:
+    """Draw, audit and write the examples of a unit's chosen latents, or find that they are there.
+
+    An example depends on the settings, the captured tokens and its latent alone, so latents
+    chosen later leave those drawn before as they are. Rows of other samples stay.
+
+    Args:
+        lake: The lake; the statistics of the unit's whole hookpoint must be in it.
+        unit: Which latents.
+        config: Everything in it decides.
+        session: An open one to work in; None opens one for this unit.
+
+    Raises:
+        LakeError: the statistics are not there.
+        AuditFailed: a drawn row breaks a rule; nothing was written.
+        Conflict: other writers won every retry.
+    """
+    selected = selected_latents(lake, unit, config)
+    with session_for(lake, unit, config, session) as opened:
+        _require_statistics(opened, unit)
+        app = f"examples/{unit}/{config.sample}"
+        made_from = stamp(_STATEMENTS, opened.n_sequences)
+        is_stale = lake.committed("examples", app) != made_from
+        todo = selected if is_stale else _missing(opened, unit, selected)
+        if not todo and not is_stale:
+            return _drawn(opened, unit, selected, is_new=False)
+        rows = draw(opened, unit, todo)
+        audit(opened, unit, rows)
+        scope = where(sample=config.sample, **unit_key(unit))
+        if not is_stale:
+            scope += f" AND latent IN ({', '.join(map(str, todo))})"
+        lake.replace("examples", rows, where=scope, app=app, version=made_from)
+        opened.refresh("examples")
+        return _drawn(opened, unit, selected, is_new=True)
+
+
+def draw(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:
+    """Return the examples of some latents of a unit as rows of `examples`, unwritten.
+
+    Latents with fewer than `min_windows` windows get none.
+    """
+    _draw_windows(session, unit, latents)
+    rows = queries.load("sampling/drawn").table(session.con, **session.text)
+    rows = rows.append_column("values", _values(session, unit, rows))
+    nothing = {"neighbour": pa.int32(), "similarity": pa.float64()}
+    for name, kind in nothing.items():
+        rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
+    return with_constants(rows, sample=session.config.sample, **unit_key(unit))
+
+
+def _draw_windows(session: Session, unit: Unit, latents: Sequence[int]) -> None:
+    """Make the tables `positives` and `negatives`."""
+    config, run = session.config, session.run
+    window_tokens = config.window_tokens
+    asked = {"n_explain": config.n_explain, "n_score": config.n_score}
+    quantiles = {"n_quantiles": config.n_quantiles}
+    session.windows(unit, latents)
+    run(
+        "sampling/ranked",
+        latents=latents,
+        min_windows=config.min_windows,
+        seed=config.seed,
+        **quantiles,
+    )
+    run("sampling/cells", **asked)
+    run(
+        "sampling/positives",
+        turns=turns(config.n_quantiles),
+        window_tokens=window_tokens,
+        at=session.at,
+        **asked,
+        **quantiles,
+    )
+    run(
+        "sampling/walks",
+        n_explain=config.n_explain_negatives,
+        n_score=config.n_random,
+        seed=config.seed,
+    )
+    walk = {
+        "n_cells": session.ring(),
+        "window_tokens": window_tokens,
+        "at": session.at,
+        "seed": config.seed,
+    }
+    run("sampling/negatives", **walk)
+    if _widened(session):
+        run("sampling/negatives", **walk)
+
+
+def _widened(session: Session) -> int:
+    ((n_walks,),) = queries.load("sampling/widen").run(session.con).fetchall()
+    return int(n_walks)
+
+
+def turns(n_quantiles: int) -> list[int]:
+    """Return the turn of each quantile within a round of draws, 0-based.
+
+    Any first few turns are spread over the quantiles: the order is the van der Corput sequence
+    in base 2 (each quantile's place read with its bits reversed).
+    """
+    n_bits = max(1, (n_quantiles - 1).bit_length())
+    reversed_bits = [int(f"{i:0{n_bits}b}"[::-1], 2) for i in range(n_quantiles)]
+    ranks = {place: rank for rank, place in enumerate(sorted(reversed_bits))}
+    return [ranks[place] for place in reversed_bits]
+
+
+def _values(session: Session, unit: Unit, rows: pa.Table) -> pa.Array:
+    """Return the activations over each row's window; list<float>, zero where silent."""
+    lengths = pc.list_value_length(rows["tokens"]).to_numpy().astype(np.int64)
+    edges = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.zeros(edges[-1], dtype=np.float32)
+    shown = pa.table(
+        {
+            "item": np.arange(rows.num_rows),
+            "latent": rows["latent"],
+            "start": rows["start"],
+            "length": lengths,
+        }
+    )
+    session.con.register("windows_shown", shown)
+    found = queries.load("sampling/values").table(
+        session.con, window_tokens=session.config.window_tokens, **unit_key(unit)
+    )
+    session.con.unregister("windows_shown")
+    places = edges[found["item"].to_numpy()] + found["offset"].to_numpy()
+    flat[places] = found["value"].to_numpy()
+    return pa.ListArray.from_arrays(edges.astype(np.int32), flat)
+
+
+def _require_statistics(session: Session, unit: Unit) -> None:
+    """Refuse to choose latents before all that the choice is among have been counted."""
+    inside = latents_of(session.lake, unit)
+    if session.config.max_latents is not None:
+        key = where(capture=unit.capture, hookpoint=unit.hookpoint)
+        inside = range(session.lake.one("hookpoints", key)["n_latents"])
+    counted = queries.load("stats/statuses").table(
+        session.con,
+        capture=unit.capture,
+        hookpoint=unit.hookpoint,
+        first=inside.start,
+        stop=inside.stop,
+    )
+    if pc.sum(counted["n"]).as_py() != len(inside):
+        raise LakeError(
+            f"{unit}: the lake lacks statistics of its latents; "
+            "run statistics_unit on every unit of the hookpoint first"
+        )
+
+
+def _missing(session: Session, unit: Unit, selected: Sequence[int]) -> list[int]:
+    rows = (
+        queries.load("sampling/missing")
+        .run(
+            session.con,
+            sample=session.config.sample,
+            latents=selected,
+            min_windows=session.config.min_windows,
+            **unit_key(unit),
+        )
+        .fetchall()
+    )
+    return [latent for (latent,) in rows]
+
+
+def _drawn(session: Session, unit: Unit, selected: Sequence[int], *, is_new: bool) -> DrawnUnit:
+    config = session.config
+    asked = config.model_dump(include={"n_explain", "n_explain_negatives", "n_score", "n_random"})
+    summary: list[dict[str, Any]] = (
+        queries.load("sampling/summary")
+        .table(session.con, sample=config.sample, latents=selected, **asked, **unit_key(unit))
+        .to_pylist()
+    )
+    return DrawnUnit(
+        unit=unit,
+        sample=config.sample,
+        n_selected=len(selected),
+        n_drawn=max((row["n_latents"] for row in summary), default=0),
+        n_examples=sum(row["n_examples"] for row in summary),
+        shortfalls=tuple(
+            Shortfall(
+                role=row["role"],
+                stratum=row["stratum"],
+                n_latents=row["n_short"],
+                n_missing=row["n_missing"],
+            )
+            for row in summary
+            if row["n_short"]
+        ),
+        is_new=is_new,
+    )

@@ -1,0 +1,220 @@
+"""Tiles, statistics and draws against the same worked out token by token."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from lakeinterp.config import SamplingConfig
+from lakeinterp.sampling import open_session
+from lakeinterp.sampling.examples import draw, turns
+from lakeinterp.sampling.statistics import SHARES, statistics_unit
+from lakeinterp.terms import Unit
+from tests.planted import CAPTURE, HOOKPOINT, planted_lake
+from tests.sampling import truth
+
+CONTEXT = 64
+UNITS = [Unit(capture=CAPTURE, hookpoint=HOOKPOINT, bucket=b) for b in range(3)]
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return planted_lake(str(tmp_path_factory.mktemp("planted")), n_sequences=90, seed=3)
+
+
+configs = st.builds(
+    SamplingConfig,
+    window_tokens=st.sampled_from([5, 16, 32]),
+    placement=st.sampled_from(["peak", "aligned"]),
+    peak_at=st.sampled_from([0.0, 0.5, 0.75, 1.0]),
+    n_quantiles=st.sampled_from([1, 3, 10]),
+    n_explain=st.integers(1, 30),
+    n_score=st.integers(1, 30),
+    n_explain_negatives=st.integers(0, 30),
+    n_random=st.integers(0, 200),
+    explain_share=st.sampled_from([0.1, 0.5, 0.8]),
+    seed=st.integers(0, 1000),
+    min_windows=st.sampled_from([1, 5, 40]),
+)
+few = settings(
+    max_examples=12, deadline=None, derandomize=True, phases=(Phase.explicit, Phase.generate)
+)
+
+
+@few
+@given(config=configs)
+def test_tiles_cut_every_document_span_from_its_start(planted, config):
+    with open_session(planted.lake, CAPTURE, config) as session:
+        rows = session.con.execute("SELECT * EXCLUDE (ring) FROM tiles ORDER BY number").fetchall()
+    assert [truth.Tile(*row) for row in rows] == truth.tiles(planted, config)
+    covered = Counter(i for row in rows for i in range(row[1], row[1] + row[2]))
+    assert set(covered) == set(np.flatnonzero(planted.documents.ravel() >= 0))
+    assert set(covered.values()) == {1}
+
+
+crowded = SamplingConfig(
+    window_tokens=5, n_quantiles=3, n_explain=70, n_score=75, peak_at=0.5, min_windows=5
+)
+"""So many windows of one latent that overlaps decide who is drawn."""
+exhausted = crowded.model_copy(update={"n_quantiles": 10, "n_explain": 105, "n_score": 110})
+"""Nearly all windows are drawn, so some quantiles have only overlapping ones left."""
+
+
+@few
+@example(config=crowded, unit=UNITS[0])
+@example(config=exhausted, unit=UNITS[0])
+@given(config=configs, unit=st.sampled_from(UNITS))
+def test_draws_are_those_of_a_draw_done_by_hand(planted, config, unit):
+    latents = list(range(unit.bucket * 4, unit.bucket * 4 + 4))
+    with open_session(planted.lake, CAPTURE, config) as session:
+        rows = draw(session, unit, latents).to_pylist()
+    found = {}
+    for row in rows:
+        found.setdefault((row["latent"], row["role"], row["stratum"]), []).append(row)
+    tile_list = truth.tiles(planted, config)
+    n_tiles = Counter(t.role for t in tile_list)
+    for latent in latents:
+        active = truth.windows(planted, tile_list, latent)
+        if len(active) < config.min_windows or not active:
+            assert not [row for row in rows if row["latent"] == latent]
+            continue
+        for role in ("explain", "score"):
+            check_positives(planted, config, found, tile_list, active, latent, role)
+            check_negatives(planted, config, found, tile_list, active, latent, role, n_tiles)
+
+
+def check_positives(planted, config, found, tile_list, active, latent, role):
+    n = config.n_explain if role == "explain" else config.n_score
+    rows = found.get((latent, role, "activating"), [])
+    expected = truth.positives(
+        tile_list, active, latent, role, n, config, turns(config.n_quantiles)
+    )
+    shown = [(r["start"], len(r["tokens"]), r["quantile"], r["population"]) for r in rows]
+    assert sorted(shown) == sorted(e[:4] for e in expected)
+    tile_at = {e[0]: e[4] for e in expected}
+    for row in rows:
+        peak, token = active[tile_at[row["start"]]]
+        assert (row["peak"], row["start"] + row["peak_offset"]) == (peak, token)
+        assert row["document"] == tile_at[row["start"]].document
+        check_text(planted, row, latent)
+    order = [(r["quantile"], r["example"]) for r in rows]
+    assert order == sorted(order)
+
+
+def check_negatives(planted, config, found, tile_list, active, latent, role, n_tiles):
+    n = config.n_explain_negatives if role == "explain" else config.n_random
+    rows = found.get((latent, role, "random"), [])
+    expected = truth.negatives(planted, tile_list, active, latent, role, n, config)
+    assert [(r["start"], len(r["tokens"])) for r in rows] == [e[:2] for e in expected]
+    for row in rows:
+        assert row["population"] == n_tiles[role] - sum(t.role == role for t in active)
+        assert not any(row["values"])
+        assert (row["peak"], row["peak_offset"], row["quantile"]) == (0, None, None)
+        check_text(planted, row, latent)
+
+
+def check_text(planted, row, latent):
+    span = slice(row["start"], row["start"] + len(row["tokens"]))
+    assert row["tokens"] == planted.tokens.ravel()[span].tolist()
+    assert row["values"] == planted.dense[span, latent].tolist()
+    assert set(planted.documents.ravel()[span]) == {row["document"]}
+
+
+@pytest.mark.parametrize(("window", "min_windows", "dense_above"), [(16, 20, 0.2), (7, 90, 0.01)])
+def test_statistics_are_those_counted_token_by_token(tmp_path, window, min_windows, dense_above):
+    planted = planted_lake(str(tmp_path), n_sequences=60, seed=window)
+    config = SamplingConfig(window_tokens=window, min_windows=min_windows, dense_above=dense_above)
+    for unit in UNITS:
+        counted = statistics_unit(planted.lake, unit, config)
+        assert counted.is_new
+    rows = planted.lake.rows("latents")
+    assert [row["latent"] for row in rows] == list(range(12))
+    tile_list = truth.tiles(planted, config)
+    inside = np.flatnonzero(planted.documents.ravel() >= 0)
+    tokens, documents = planted.tokens.ravel(), planted.documents.ravel()
+    frequency = Counter(tokens[inside].tolist())
+    for row in rows:
+        values = planted.dense[:, row["latent"]]
+        fired = np.flatnonzero(values)
+        n_windows = len(truth.windows(planted, tile_list, row["latent"]))
+        assert row["n_activations"] == len(fired)
+        assert row["n_windows"] == n_windows
+        assert row["n_documents"] == len(set(documents[fired].tolist()))
+        assert row["n_tokens"] == len(inside)
+        assert row["density"] == len(fired) / len(inside)
+        assert row["status"] == expected_status(row, min_windows, dense_above)
+        if not len(fired):
+            assert (row["max"], row["mean"], row["single_token"]) == (None, None, None)
+            assert (row["quantiles"], row["top_tokens"]) == ([], [])
+            continue
+        ranked = np.sort(values[fired])
+        assert row["max"] == ranked[-1]
+        assert row["mean"] == pytest.approx(ranked.mean(), rel=1e-6)
+        at = [max(0, math.ceil(share * len(ranked) - 1e-9) - 1) for share in SHARES]
+        assert row["quantiles"] == ranked[at].tolist()
+        check_top_tokens(row, Counter(tokens[fired].tolist()), frequency)
+
+
+def expected_status(row, min_windows, dense_above):
+    if not row["n_activations"]:
+        return "dead"
+    if row["n_windows"] < min_windows:
+        return "rare"
+    return "dense" if row["density"] > dense_above else "ok"
+
+
+def check_top_tokens(row, counts, frequency):
+    top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:10]
+    assert [(t["token_id"], t["count"]) for t in row["top_tokens"]] == top
+    assert row["single_token"] == top[0][1] / row["n_activations"]
+    for t in row["top_tokens"]:
+        joint = t["count"] / row["n_tokens"]
+        apart = frequency[t["token_id"]] / row["n_tokens"] * row["density"]
+        assert t["pmi"] == pytest.approx(math.log2(joint / apart))
+
+
+@given(n=st.integers(1, 60))
+def test_any_first_few_turns_are_spread_over_the_quantiles(n):
+    order = turns(n)
+    assert sorted(order) == list(range(n))
+    for taken in range(1, n + 1):
+        chosen = [q for q in range(n) if order[q] < taken]
+        gaps = np.diff([-1, *chosen, n])
+        assert max(gaps) <= 2 * math.ceil(n / taken) + 1
+
+
+@pytest.mark.parametrize("placement", ["peak", "aligned"])
+def test_negatives_are_uniform_over_the_silent_tiles(planted, placement):
+    """Each silent tile is drawn by about its share of many latents' walks."""
+    config = SamplingConfig(
+        window_tokens=16, placement=placement, n_random=8, min_windows=1, n_quantiles=2
+    )
+    tile_list = [t for t in truth.tiles(planted, config) if t.role == "score"]
+    drawn = Counter()
+    n_walks = 300
+    with open_session(planted.lake, CAPTURE, config) as session:
+        draw(session, UNITS[0], [0])
+        session.con.execute(
+            "CREATE OR REPLACE TEMP TABLE walks AS SELECT l.latent::INTEGER AS latent, role, n, "
+            "population, mix(mix(22, -2), l.latent) AS origin, arc FROM walks, range(1000, $stop) "
+            "AS l(latent) WHERE role = 'score'",
+            {"stop": 1000 + n_walks},
+        )
+        session.run(
+            "sampling/negatives", n_cells=session.ring(), window_tokens=16, at=session.at, seed=22
+        )
+        starts = session.con.execute("SELECT start FROM negatives").fetchall()
+    for (start,) in starts:
+        (tile,) = [t for t in tile_list if t.first <= start < t.stop and start in t.span]
+        drawn[tile.document] += 1
+    sizes = Counter(t.document for t in tile_list)
+    expected = {d: len(starts) * n / len(tile_list) for d, n in sizes.items()}
+    assert len(starts) == n_walks * 8
+    chi = sum((drawn[d] - e) ** 2 / e for d, e in expected.items())
+    # Walks share one ring, so counts vary more than independent draws would.
+    assert chi < 12 * len(expected)
