@@ -8,6 +8,8 @@
     │   ├─ SchemaError      a table or a row set has other columns, types or features
     │   ├─ QueryError       a SQL statement that is refused or does not run
     │   ├─ AuditFailed      rows that must not exist were found
+    │   ├─ StorageError     the disk or the object store refuses; the message says what to do
+    │   ├─ DamagedFile      a file that a table names is cut off, changed or gone
     │   └─ Conflict         other writers kept changing the same rows
     ├─ NonFinite            stop: the model or coder produced NaN or infinity
     ├─ BudgetStopped        stop: the next call would exceed the budget
@@ -72,6 +74,14 @@ class QueryError(LakeError):
 
 class AuditFailed(LakeError):
     """An audit returned rows; they are facts that must not hold."""
+
+
+class StorageError(LakeError):
+    """The disk or the object store refuses to read or write."""
+
+
+class DamagedFile(LakeError):
+    """A file that a table names is cut off, changed or gone; the message names it."""
 
 
 class Conflict(LakeError):

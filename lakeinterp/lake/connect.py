@@ -9,6 +9,7 @@ import duckdb
 from lakeinterp.errors import QueryError
 from lakeinterp.lake import queries
 from lakeinterp.lake import schema as schemas
+from lakeinterp.lake.faults import query_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,7 +59,7 @@ def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
     try:
         statements = con.extract_statements(query)
     except duckdb.Error as exc:
-        raise QueryError(str(exc)) from exc
+        raise query_error(exc) from exc
     if len(statements) != 1:
         raise QueryError(f"give one statement, not {len(statements)}")
     if statements[0].type not in _READING:
@@ -67,14 +68,13 @@ def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
     try:
         return con.sql(query)
     except duckdb.Error as exc:
-        raise QueryError(str(exc)) from exc
+        raise query_error(exc) from exc
 
 
 def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Leave the connection no file but the lake's, no extension and no way back."""
-    if lake.store.is_local:
-        con.execute("SET allowed_directories = [$root]", {"root": f"{lake.root}/"})
-        con.execute("SET enable_external_access = false")
+    con.execute("SET allowed_directories = [$root]", {"root": f"{lake.root}/"})
+    con.execute("SET enable_external_access = false")
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
     con.execute("SET lock_configuration = true")

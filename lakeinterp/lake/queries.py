@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.errors import NotFound, QueryError
+from lakeinterp.lake.faults import query_error
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,6 +50,7 @@ class Query:
 
         Raises:
             QueryError: a parameter is missing or surplus, or DuckDB refuses the statement.
+            DamagedFile: a file of the lake is cut off or gone.
         """
         import duckdb
 
@@ -56,7 +58,7 @@ class Query:
         try:
             return con.execute(self.sql, values)
         except duckdb.Error as exc:
-            raise QueryError(f"sql/{self.name}.sql: {exc}") from exc
+            raise query_error(exc, f"sql/{self.name}.sql") from exc
 
     def table(
         self,
@@ -74,7 +76,7 @@ class Query:
         try:
             return con.sql(self.sql, params=values).to_arrow_table()
         except duckdb.Error as exc:
-            raise QueryError(f"sql/{self.name}.sql: {exc}") from exc
+            raise query_error(exc, f"sql/{self.name}.sql") from exc
 
     def _check(self, values: dict[str, Any]) -> None:
         if values.keys() != self.params.keys():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,9 +14,11 @@ import fsspec
 import pyarrow.parquet as pq
 
 from lakeinterp.errors import SchemaError
+from lakeinterp.lake import remote
+from lakeinterp.lake.faults import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
 
@@ -34,22 +38,42 @@ class Written:
 
 
 class Store:
-    """Where a lake's files are."""
+    """Where a lake's files are.
+
+    Args:
+        root: Folder, or URL of a bucket and a path in it.
+        options: Of an object store, as Delta's client names them; the usual environment
+            variables count where none is given. See `lakeinterp.lake.remote`.
+
+    Raises:
+        ConfigError: the address has an unknown scheme.
+        MissingExtra: the package that speaks with this kind of store is not installed.
+    """
 
     def __init__(self, root: str, options: Mapping[str, str] | None = None) -> None:
-        self.options = dict(options or {})
         self.is_local = "://" not in root or root.startswith("file://")
         self.root = os.path.abspath(root.removeprefix("file://")) if self.is_local else root
         self.fs: Any
-        self.fs, self._base = fsspec.url_to_fs(self.root, **self.options)
+        if self.is_local:
+            self.options: dict[str, str] | None = None
+            self.fs, self._base = fsspec.url_to_fs(self.root)
+        else:
+            self.root = root.rstrip("/")
+            self.options = remote.delta_options(self.root, options or {})
+            self.fs, self._base = remote.file_system(self.root, options or {})
 
     def address(self, *parts: str) -> str:
         """Return the full path or URL of something below the root."""
         return "/".join([self.root.rstrip("/"), *parts])
 
+    def path(self, *parts: str) -> str:
+        """Return the path of something below the root as the file system takes it."""
+        return "/".join([self._base.rstrip("/"), *parts])
+
     def exists(self, *parts: str) -> bool:
         """Whether there is a file or folder at this place."""
-        return bool(self.fs.exists("/".join([self._base, *parts])))
+        with translated(self.address(*parts)):
+            return bool(self.fs.exists(self.path(*parts)))
 
     def write_parquet(
         self,
@@ -65,7 +89,7 @@ class Store:
         """Write rows to `<table>/<partition folders>/<name>.parquet` and return what was written.
 
         The file appears whole: a local file is renamed into place, an object is put at once.
-        An equal file of an earlier, killed run is replaced.
+        An equal file of an earlier, killed run is replaced. `create` writes in pieces.
 
         Args:
             table_name: Folder below the root.
@@ -78,35 +102,60 @@ class Store:
 
         Raises:
             SchemaError: the rows' columns or types are not those of the table.
+            StorageError: the disk or the object store refuses; nothing is left of the file.
         """
         expected = schema_without(schema, partition)
         if not rows.schema.equals(expected):
             raise SchemaError(
                 f"{table_name}: expected columns {_show(expected)}, got {_show(rows.schema)}"
             )
-        folders = [f"{k}={quote(str(v), safe='')}" for k, v in partition.items()]
-        relative = "/".join([*folders, f"{name}.parquet"])
-        n_bytes = self._put("/".join([self._base, table_name, relative]), rows, writer)
+        relative = relative_path(partition, name)
+        with self.create(table_name, relative) as target:
+            pq.write_table(rows, target, **writer)
+        n_bytes = self.size(table_name, relative)
         smallest, largest = _extremes(rows, statistics)
         values = {k: str(v) for k, v in partition.items()}
         return Written(relative, values, rows.num_rows, n_bytes, smallest, largest)
 
-    def _put(self, path: str, rows: pa.Table, writer: dict[str, Any]) -> int:
-        folder, _, file = path.rpartition("/")
-        if not self.is_local:
-            with self.fs.open(path, "wb") as sink:
-                pq.write_table(rows, sink, **writer)
-            return int(self.fs.size(path))
-        os.makedirs(folder, exist_ok=True)
-        partial = f"{folder}/.{file}.{uuid4().hex[:8]}.partial"
-        try:
-            pq.write_table(rows, partial, **writer)
-            n_bytes = os.path.getsize(partial)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.unlink(partial)
-        return n_bytes
+    @contextmanager
+    def create(self, table_name: str, relative: str) -> Iterator[str]:
+        """Give a local path to write to; what is there at the end becomes the file, at once.
+
+        Nothing is left behind if the block fails.
+
+        Raises:
+            StorageError: the disk or the object store refuses.
+        """
+        final = self.path(table_name, relative)
+        folder, _, file = final.rpartition("/")
+        with translated(self.address(table_name, relative)):
+            folder = folder if self.is_local else tempfile.gettempdir()
+            os.makedirs(folder, exist_ok=True)
+            partial = f"{folder}/.{file}.{uuid4().hex[:8]}.partial"
+            try:
+                yield partial
+                if self.is_local:
+                    os.replace(partial, final)
+                else:
+                    self.fs.put_file(partial, final)
+            finally:
+                if os.path.exists(partial):
+                    os.unlink(partial)
+
+    def size(self, table_name: str, relative: str) -> int:
+        """Return the bytes of a file.
+
+        Raises:
+            StorageError: it is not there, or the store refuses.
+        """
+        with translated(self.address(table_name, relative)):
+            return int(self.fs.size(self.path(table_name, relative)))
+
+
+def relative_path(partition: Mapping[str, object], name: str) -> str:
+    """Return a file's path below its table: its partition's folders, quoted, and its name."""
+    folders = [f"{k}={quote(str(v), safe='')}" for k, v in partition.items()]
+    return "/".join([*folders, f"{name}.parquet"])
 
 
 def schema_without(schema: pa.Schema, partition: Mapping[str, object]) -> pa.Schema:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from lakeinterp.errors import Conflict, LakeError, NotFound, SchemaError
+from lakeinterp.errors import LakeError, NotFound, SchemaError
+from lakeinterp.lake import commits
 from lakeinterp.lake import connect as connections
 from lakeinterp.lake import schema as schemas
+from lakeinterp.lake.faults import translated
 from lakeinterp.lake.store import Store, Written
 from lakeinterp.lake.vocabulary import Vocabulary
 
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _READABLE_FEATURES = {"timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "domainMetadata"}
-_ATTEMPTS = 20
 
 
 class Lake:
     """A folder or object-store URL that holds the tables of `lakeinterp.lake.schema`.
 
-    Opening reads nothing; every method reads the newest version of the tables it needs.
+    Opening reads nothing; every method reads the newest version of the tables it needs. What the
+    disk, the object store or a damaged file does is raised as `StorageError`, `DamagedFile` or
+    `SchemaError`.
     """
 
     def __init__(self, root: str, *, storage_options: Mapping[str, str] | None = None) -> None:
@@ -50,19 +51,31 @@ class Lake:
             SchemaError: the table was written by a newer lakeinterp, or another engine gave it a
                 feature that plain Parquet readers would misread.
         """
-        from deltalake import DeltaTable
-
         schemas.table(name)
         opened: dict[str, DeltaTable] = self._opened_here()
-        if name in opened:
-            opened[name].update_incremental()
-        elif self.store.exists(name, "_delta_log"):
-            address = self.store.address(name)
-            opened[name] = DeltaTable(address, storage_options=self.store.options or None)
-        else:
-            return None
+        with translated(self.store.address(name)):
+            if name in opened:
+                opened[name].update_incremental()
+            elif (found := self._open(name)) is not None:
+                opened[name] = found
+            else:
+                return None
         _check_readable(name, opened[name])
         return opened[name]
+
+    def _open(self, name: str) -> DeltaTable | None:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        if not self.store.exists(name, "_delta_log"):
+            return None
+        try:
+            return DeltaTable(self.store.address(name), storage_options=self.store.options)
+        except TableNotFoundError:
+            # The folder of a first commit that a full disk or a kill prevented.
+            if self.store.fs.glob(self.store.path(name, "_delta_log", "*.json")):
+                raise
+            return None
 
     def _opened_here(self) -> dict[str, DeltaTable]:
         """Return the tables this thread has opened; a Delta table is not shared by threads."""
@@ -73,7 +86,7 @@ class Lake:
 
     def tables(self) -> list[str]:
         """Return the names of the tables that exist, in the order of the data."""
-        return [name for name in schemas.TABLES if self.store.exists(name, "_delta_log")]
+        return [name for name in schemas.TABLES if self.table(name) is not None]
 
     def create(self, name: str) -> DeltaTable:
         """Return the table, made empty if it is not there; safe beside other writers."""
@@ -83,22 +96,23 @@ class Lake:
         if (found := self.table(name)) is not None:
             return found
         definition = schemas.table(name)
-        try:
-            return DeltaTable.create(
-                self.store.address(name),
-                definition.schema,
-                mode="error",
-                partition_by=list(definition.partition) or None,
-                name=name,
-                description=definition.about,
-                configuration={schemas.VERSION_KEY: schemas.VERSION},
-                storage_options=self.store.options or None,
-                raise_if_key_not_exists=False,
-            )
-        except DeltaError:
-            if (made_by_another := self.table(name)) is not None:
-                return made_by_another
-            raise
+        with translated(self.store.address(name)):
+            try:
+                return DeltaTable.create(
+                    self.store.address(name),
+                    definition.schema,
+                    mode="error",
+                    partition_by=list(definition.partition) or None,
+                    name=name,
+                    description=definition.about,
+                    configuration={schemas.VERSION_KEY: schemas.VERSION},
+                    storage_options=self.store.options,
+                    raise_if_key_not_exists=False,
+                )
+            except DeltaError:
+                if (made_by_another := self.table(name)) is not None:
+                    return made_by_another
+                raise
 
     def version(self, name: str) -> int:
         """Return the table's version, -1 if it does not exist."""
@@ -110,7 +124,11 @@ class Lake:
         delta = self.table(name)
         if delta is None:
             return []
-        return list(delta.file_uris(file_pruning_predicate=where))
+        with translated(self.store.address(name)):
+            uris = list(delta.file_uris(file_pruning_predicate=where))
+        # An object store's address comes back as a URL, with %xx for what is no letter.
+        root = delta.table_uri.rstrip("/")
+        return [uri.replace(root, self.store.address(name), 1) for uri in uris]
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -138,33 +156,15 @@ class Lake:
         Raises:
             Conflict: other writers won every retry.
         """
-        from deltalake import CommitProperties, Transaction
-        from deltalake.exceptions import CommitFailedError
-        from deltalake.transaction import AddAction
 
-        definition = schemas.table(name)
-        actions: list[Any] = [
-            AddAction(f.path, f.n_bytes, f.partition, int(time.time() * 1000), True, _stats(f))
-            for f in files
-        ]
-        for _ in range(_ATTEMPTS):
+        def attempt() -> bool:
             delta = self.create(name)
             if (delta.transaction_version(app) or 0) != after:
                 return False
-            try:
-                delta.create_write_transaction(
-                    actions,
-                    mode="append",
-                    schema=definition.schema,
-                    partition_by=list(definition.partition) or None,
-                    commit_properties=CommitProperties(
-                        app_transactions=[Transaction(app, version)]
-                    ),
-                )
-            except CommitFailedError:
-                continue
+            commits.commit(delta, name, [commits.added(f) for f in files], {app: version})
             return True
-        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+        return commits.retried(name, attempt)
 
     def upsert(
         self,
@@ -188,27 +188,24 @@ class Lake:
             SchemaError: the rows do not fit the table; nothing was written.
             Conflict: other writers won every retry.
         """
-        from deltalake.exceptions import CommitFailedError
-
         definition = schemas.table(name)
         source = as_table(definition, rows)
         if not source.num_rows:
             return 0
         matches = [f"target.{column} = source.{column}" for column in definition.key]
         matches += [f"target.{column} = {literal(value)}" for column, value in scope.items()]
-        for _ in range(_ATTEMPTS):
-            try:
-                (
-                    self.create(name)
-                    .merge(source, " AND ".join(matches), "source", "target")
-                    .when_matched_update_all()
-                    .when_not_matched_insert_all()
-                    .execute()
-                )
-            except CommitFailedError:
-                continue
+
+        def attempt() -> int:
+            (
+                self.create(name)
+                .merge(source, " AND ".join(matches), "source", "target")
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute()
+            )
             return int(source.num_rows)
-        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+        return commits.retried(name, attempt)
 
     def replace(
         self,
@@ -233,23 +230,17 @@ class Lake:
             Conflict: other writers won every retry.
         """
         from deltalake import CommitProperties, Transaction, write_deltalake
-        from deltalake.exceptions import CommitFailedError
 
         source = as_table(schemas.table(name), rows)
         stamp = CommitProperties(app_transactions=[Transaction(app, version)]) if app else None
-        for _ in range(_ATTEMPTS):
-            try:
-                write_deltalake(
-                    self.create(name),
-                    source,
-                    mode="overwrite",
-                    predicate=where,
-                    commit_properties=stamp,
-                )
-            except CommitFailedError:
-                continue
-            return
-        raise Conflict(f"{name}: other writers won {_ATTEMPTS} commits in a row; run it again")
+
+        def attempt() -> None:
+            table = self.create(name)
+            write_deltalake(
+                table, source, mode="overwrite", predicate=where, commit_properties=stamp
+            )
+
+        commits.retried(name, attempt)
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -284,11 +275,13 @@ class Lake:
     def rows(self, name: str, where: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table that fulfil a SQL condition, as dictionaries."""
         definition = schemas.table(name)
-        with connections.connect_to(self, [name], {name: where} if where else {}) as con:
-            clause = f" WHERE {where}" if where else ""
-            order = ", ".join(definition.key)
-            result = con.sql(f"SELECT * FROM {name}{clause} ORDER BY {order}")
-            return list(result.to_arrow_table().to_pylist())
+        clause = f" WHERE {where}" if where else ""
+        query = f"SELECT * FROM {name}{clause} ORDER BY {', '.join(definition.key)}"
+        with (
+            translated(self.store.address(name)),
+            connections.connect_to(self, [name], {name: where} if where else {}) as con,
+        ):
+            return list(con.sql(query).to_arrow_table().to_pylist())
 
     def one(self, name: str, where: str) -> dict[str, Any]:
         """Return the one row that fulfils a SQL condition.
@@ -378,14 +371,3 @@ def _check_readable(name: str, delta: DeltaTable) -> None:
             f"{name}: another engine gave the table {sorted(features)}, which plain Parquet "
             "readers misread; rewrite it without (deletion vectors: REORG TABLE … APPLY (PURGE))"
         )
-
-
-def _stats(file: Written) -> str:
-    return json.dumps(
-        {
-            "numRecords": file.n_rows,
-            "minValues": file.minimum,
-            "maxValues": file.maximum,
-            "nullCount": dict.fromkeys(file.minimum, 0),
-        }
-    )
