@@ -2,7 +2,7 @@
 
 The folders named here ship with the package, so the whole pipeline runs without a download.
 `corpus` yields the texts, `CARD.md` says what the weights are and what was measured on them,
-and `scripts/train_demo.py` makes every file again.
+and `scripts/train_demo` makes every file again.
 """
 
 from pathlib import Path

@@ -1,0 +1,1 @@
+"""Scripts that make what the package ships; run as `python -m scripts.NAME`."""
