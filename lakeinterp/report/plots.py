@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lakeinterp.report.records import Bin, DensityStep, Hookpoint, Summary
 
 WIDTH, HEIGHT = 272, 130
+_MOST_TICKS = 5
+"""Densities named under a plot; more would run into each other."""
 _LEFT, _RIGHT, _TOP, _BASE = 14, WIDTH - 14, 18, HEIGHT - 20
 _BAR_LEFT, _BAR_WIDTH = 4.0, 152.0
 _DENSITY_LEFT = 34
@@ -149,7 +151,8 @@ def density_plot(summary: Summary) -> Densities:
         Tick(down(low + (high - low) * i / 4), words.score(low + (high - low) * i / 4))
         for i in range(5)
     )
-    ticks = tuple(Tick(across(s.step), _density(s.step)) for s in steps)
+    every = 1 + len(steps) // (_MOST_TICKS + 1)
+    ticks = tuple(Tick(across(s.step), _density(s.step)) for s in steps[::every])
     return Densities(dots=dots, rungs=rungs, ticks=ticks)
 
 
