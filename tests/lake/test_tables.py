@@ -222,3 +222,18 @@ def test_text_of_tokens_keeps_split_characters_whole(tmp_path):
     assert vocabulary.pieces([0, 1, 2, 3]) == ("caf", "", "é", " x")
     assert vocabulary.text([0, 1]) == "caf\N{REPLACEMENT CHARACTER}"
     assert vocabulary.text([9]) == "<token 9>"
+
+
+def test_macros_give_the_text_of_tokens_and_around_a_token(tmp_path):
+    planted = planted_lake(str(tmp_path), n_sequences=6)
+    lake, context = planted.lake, planted.tokens.shape[1]
+    vocabulary = lake.vocabulary("words")
+    texts = lake.sql("SELECT text_of(tokens) FROM sequences ORDER BY sequence").fetchall()
+    assert texts == [(vocabulary.text(row),) for row in planted.tokens]
+    found = lake.sql("SELECT DISTINCT token, around(token, 3) FROM activations").fetchall()
+    assert len(found) > 50
+    for token, text in found:
+        row, place = planted.tokens[token // context], token % context
+        assert text == vocabulary.text(row[max(0, place - 3) : place + 4])
+    named = "SELECT text_of([3], tokenizer := 'words'), text_of([3], tokenizer := 'none')"
+    assert lake.sql(named).fetchall() == [(" cat", None)]
