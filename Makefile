@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 # pip and uv differ in how packages are fetched, not in what is installed.
 PIP ?= $(BIN)/python -m pip
 LAKE ?= demo-lake
+PARITY ?= .venv-parity
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check fix clean
+.PHONY: help demo install test test-parity check fix clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +21,9 @@ install: $(VENV)/.dev ## Set up .venv with everything the tests and checks need
 test: $(VENV)/.dev ## Run the tests
 	$(BIN)/python -m pytest
 
+test-parity: $(PARITY)/.done ## Compare coders with the packages that made them
+	$(PARITY)/bin/python -m pytest -m parity -W ignore tests/parity
+
 check: $(VENV)/.dev ## Lint, formatting, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +35,7 @@ fix: $(VENV)/.dev ## Format and repair what lint can repair
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment, the demo lake and caches
-	rm -rf $(VENV) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PARITY) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -46,3 +50,11 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install --quiet -c constraints.txt torch
 	$(PIP) install --quiet -c constraints.txt -e '.[all,dev]'
 	@touch $@ $(VENV)/.all
+
+# An environment of its own: these packages pin others that the rest does not.
+$(PARITY)/.done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" \
+		eai-sparsify sae-lens pytest pytest-timeout -e .
+	@touch $@

@@ -20,7 +20,7 @@ def capture_shards(config: Config) -> str:
     from lakeinterp.capture import capture as capture_now
     from lakeinterp.lake import Lake
 
-    done = capture_now(Lake(config.lake), config)
+    done = capture_now(Lake(config.lake, storage_options=config.store_options()), config)
     get_run_logger().info(
         "%s: %d tokens, %d activations, %d shards; %d shards were there",
         done.capture, done.n_tokens, done.n_rows, done.n_shards, done.n_skipped,

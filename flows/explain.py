@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow, task, unmapped
+from prefect import flow, task
 
 from lakeinterp import pipeline
 from lakeinterp.config import Config
 from lakeinterp.terms import Unit
 
-from .common import WAITS_S, capture_of, may_work_later, start, units_of
+from .common import WAITS_S, capture_of, for_each, may_work_later, start, units_of
 
 
 @task(
@@ -26,9 +26,11 @@ def explain_unit(config: Config, unit: Unit, run: str) -> dict[str, int]:
 def explain(config: Config, capture: str | None = None) -> dict[str, int]:
     """Say what each latent means; return the explanations written, by status."""
     pipeline.check_chat(config)
-    todo = units_of(config, capture or capture_of(config))
-    written = explain_unit.map(unmapped(config), todo, unmapped(pipeline.new_run())).result()
-    return pipeline.total(written)
+    capture = pipeline.check_sampled(
+        config, capture or capture_of(config), config.capture.hookpoints
+    )
+    todo = units_of(config, capture)
+    return pipeline.total(for_each(explain_unit, config, unit=todo, run=pipeline.new_run()))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def write_report(config: Config, capture_id: str) -> str:
     """Write the page beside the lake's tables; return where it is."""
     from lakeinterp.report import write_page
 
-    lake = Lake(config.lake)
+    lake = Lake(config.lake, storage_options=config.store_options())
     folder = Path(lake.root) if lake.store.is_local else Path()
     return str(write_page(lake, folder / "report.html", config, capture=capture_id))
 

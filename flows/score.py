@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from prefect import flow, task, unmapped
+from prefect import flow, task
 
 from lakeinterp import pipeline
 from lakeinterp.config import Config
 from lakeinterp.terms import Unit
 
-from .common import WAITS_S, capture_of, may_work_later, start, units_of
+from .common import WAITS_S, capture_of, for_each, may_work_later, start, units_of
 
 
 @task(
@@ -33,8 +33,8 @@ def score(config: Config, capture: str | None = None) -> dict[str, int]:
     """Say how far each explanation can be trusted; return the judgements written, by status."""
     pipeline.check_chat(config)
     capture, run = capture or capture_of(config), pipeline.new_run()
-    todo = units_of(config, capture)
-    written = score_unit.map(unmapped(config), todo, unmapped(run)).result()
+    pipeline.check_explained(config, capture, config.capture.hookpoints)
+    written = for_each(score_unit, config, unit=units_of(config, capture), run=run)
     finish(config, capture, run)
     return pipeline.total(written)
 

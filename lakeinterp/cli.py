@@ -6,6 +6,7 @@ Nothing heavy is imported until a command runs. Exit codes: 0 done; 2 something 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from typing import TYPE_CHECKING, NoReturn
@@ -27,6 +28,7 @@ _COMMANDS = (
         "Run everything on the model, coders and corpus that ship with lakeinterp.",
     ),
     ("run", _PIPELINE, "Capture, sample, explain, score and report in one go."),
+    ("plan", _PIPELINE, "Estimate bytes, time, memory and calls from a small slice."),
     ("capture", _PIPELINE, "Run a model and its sparse coders over a corpus into the lake."),
     ("sample", _PIPELINE, "Compute latent statistics and draw examples for each latent."),
     ("explain", _PIPELINE, "Say what each latent means."),
@@ -34,6 +36,9 @@ _COMMANDS = (
     ("report", _PIPELINE, "Print the results and write the page."),
     ("sql", _LAKE, "Run one read-only SQL statement over the lake's tables."),
     ("status", _LAKE, "Show what the lake holds and what is unfinished."),
+    ("compact", _LAKE, "Merge many small files into few."),
+    ("vacuum", _LAKE, "Delete files that no commit names any more."),
+    ("forget", _LAKE, "Take a capture and all that was made from it out of the lake."),
     ("doctor", _TOOL, "Show versions, devices and whether the configured routes answer."),
     ("config", _TOOL, "Show every setting with its value and what it means."),
     ("version", _TOOL, "Print the version."),
@@ -49,6 +54,7 @@ def make_app() -> App:
         version_flags=["--version"],
         version=_version,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
         help_format="plaintext",
         group_commands=Group("Help", sort_key=9),
     )
@@ -78,13 +84,28 @@ def run(arguments: Sequence[str], app: App | None = None) -> int:
     except LakeinterpError as exc:
         if wants_traceback:
             traceback.print_exc()
-        return _fail(str(exc), exc.exit_code)
+        return _fail(str(exc), 2)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues where this one stopped", 130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _forget_output()
         return 0
+    except Exception as exc:
+        from lakeinterp.commands.common import fault
+
+        if (line := fault(exc)) is None:
+            raise
+        if wants_traceback:
+            traceback.print_exc()
+        return _fail(line, 2)
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """Send what is still to be written to nowhere: nobody reads it, which is no error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:

@@ -11,7 +11,15 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.terms import digest
@@ -67,9 +75,18 @@ class CaptureConfig(Section):
     model_revision: str | None = None
     """Revision of a hub model."""
     coder: str = ""
-    """Folder or hub id of the sparse coders, one sub-folder a hookpoint."""
+    """Folder or hub id of the sparse coders, one sub-folder a hookpoint; unused for `neurons`."""
     coder_revision: str | None = None
     """Revision of a hub coder."""
+    format: str | None = None
+    """Format of the coders; None finds it from their files. `neurons` takes the MLP's neurons."""
+    reads: str | None = None
+    """Where coders read that do not say so: a module path, `{layer}` in it, or a word of theirs."""
+    control: Literal["none", "random-coder", "random-model"] = "none"
+    """`random-coder` puts random directions of equal sparsity in each coder's place,
+    `random-model` draws the model's weight matrices anew; a capture of its own either way."""
+    neurons_k: Positive | None = None
+    """Neurons kept at each token for `neurons`; None keeps those above zero."""
     hookpoints: tuple[str, ...] = ()
     """Hookpoints to capture; empty takes every one the coder folder holds."""
     n_tokens: Positive = 10_000_000
@@ -90,6 +107,8 @@ class CaptureConfig(Section):
     """Ceiling for the pre-activations that exist at one time."""
     min_explained_variance: float = 0.3
     """Refuse a coder that explains less of the variance of what it codes; -inf accepts any."""
+    max_l0_ratio: Annotated[float, Field(gt=1)] = 2.0
+    """Refuse a coder whose L0 is this many times off the published one; inf accepts any."""
     n_buckets: Positive | None = None
     """Ranges of latents a hookpoint is cut into; None chooses 1 to 64 by the coder's width."""
 
@@ -128,7 +147,7 @@ class SamplingConfig(Section):
 
     @property
     def sample(self) -> str:
-        """Digest of everything that decides an example; the `sample` column holds it."""
+        """Digest of the settings that decide an example; see `lakeinterp.lake.units.sample_id`."""
         return self.digest(exclude={"latents", "max_latents"})
 
 
@@ -225,6 +244,14 @@ class ScoreConfig(Section):
     """Folder whose `score/*.md` replace the shipped prompts."""
 
 
+class FlowsConfig(Section):
+    """How the Prefect flows run."""
+
+    workers: Positive = 2
+    """Tasks at one time; each needs memory for its own unit or hookpoint, and each that asks a
+    language model has `chat.concurrency` calls of its own."""
+
+
 class ReportConfig(Section):
     """What the page shows."""
 
@@ -236,11 +263,22 @@ class ReportConfig(Section):
     """Examples shown for each quantile or stratum of a role."""
 
 
+def _texts(options: object) -> object:
+    """Let options be written as TOML writes them: `true` and 5 as well as texts."""
+    if not isinstance(options, dict):
+        return options
+    return {k: str(v).lower() if isinstance(v, bool | int) else v for k, v in options.items()}
+
+
 class Config(Section):
     """The whole tree."""
 
     lake: str = "lake"
     """Folder or URL of the lake."""
+    storage_options: Annotated[dict[str, SecretStr], BeforeValidator(_texts)] = Field(
+        default={}, exclude=True, repr=False
+    )
+    """Of an object store, as AWS_ENDPOINT_URL = "https://…"; never stored in the lake nor shown."""
     corpus: CorpusConfig = CorpusConfig()
     """The text."""
     capture: CaptureConfig = CaptureConfig()
@@ -255,6 +293,12 @@ class Config(Section):
     """Scores."""
     report: ReportConfig = ReportConfig()
     """The page."""
+    flows: FlowsConfig = FlowsConfig()
+    """Prefect."""
+
+    def store_options(self) -> dict[str, str]:
+        """Return `storage_options` with what they hide, for the lake alone."""
+        return {key: value.get_secret_value() for key, value in self.storage_options.items()}
 
     @model_validator(mode="after")
     def _windows_fit_the_context(self) -> Self:
@@ -263,6 +307,17 @@ class Config(Section):
                 f"sampling.window_tokens ({self.sampling.window_tokens}) must not exceed "
                 f"corpus.context_tokens ({self.corpus.context_tokens})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _every_quantile_is_drawn_from(self) -> Self:
+        sampling = self.sampling
+        for name in ("n_explain", "n_score"):
+            if getattr(sampling, name) < sampling.n_quantiles:
+                raise ValueError(
+                    f"sampling.{name} ({getattr(sampling, name)}) must not be below "
+                    f"sampling.n_quantiles ({sampling.n_quantiles}): every quantile gives a window"
+                )
         return self
 
     @model_validator(mode="after")
@@ -344,9 +399,23 @@ def _read(file: str | Path | None) -> dict[str, Any]:
     if not path.is_file():
         raise NotFound("configuration file", str(path), hint="give --config a TOML file")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path}: {exc}") from exc
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that the user names.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: not UTF-8 at byte {exc.start}; save it as UTF-8") from exc
+    except OSError as exc:
+        raise ConfigError(f"{path}: {exc.strerror}") from exc
 
 
 def _put(tree: dict[str, Any], name: str, value: object) -> None:

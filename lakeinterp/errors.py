@@ -12,14 +12,13 @@
     │   ├─ DamagedFile      a file that a table names is cut off, changed or gone
     │   └─ Conflict         other writers kept changing the same rows
     ├─ NonFinite            stop: the model or coder produced NaN or infinity
-    ├─ BudgetStopped        stop: the next call would exceed the budget
-    ├─ SkipUnit             write a row with `.status` and go on with the next latent
-    │   ├─ TooFewExamples
-    │   └─ UnparsableReply
-    └─ Retryable            the same call may work later
-        └─ ModelUnavailable
+    ├─ BudgetStopped        the next call would exceed the budget; the chat room makes it a status
+    └─ SkipUnit             write a row with `.status` and go on with the next latent
+        ├─ TooFewExamples
+        └─ UnparsableReply
 
-Only the loop over latents catches `SkipUnit`; only `lakeinterp.cli.main` catches `LakeinterpError`.
+What a language model's server does is a reply's status, no exception. Only the loop over latents
+catches `SkipUnit`; only `lakeinterp.cli.run` catches `LakeinterpError`, with exit code 2.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 class LakeinterpError(Exception):
     """Anything lakeinterp raises on purpose."""
-
-    exit_code: ClassVar[int] = 2
 
 
 class ConfigError(LakeinterpError):
@@ -95,8 +92,6 @@ class NonFinite(LakeinterpError):
 class BudgetStopped(LakeinterpError):
     """The next call could exceed the budget, so it was not made."""
 
-    exit_code: ClassVar[int] = 3
-
 
 class SkipUnit(LakeinterpError):
     """This latent cannot be done; a row says why and the run goes on."""
@@ -122,14 +117,6 @@ class UnparsableReply(SkipUnit):
     def __init__(self, reason: str, text: str) -> None:
         self.text = text
         super().__init__(reason)
-
-
-class Retryable(LakeinterpError):
-    """The same call may work later."""
-
-
-class ModelUnavailable(Retryable):
-    """A language model's server did not answer."""
 
 
 def _not_found_message(kind: str, name: str, known: list[str], hint: str) -> str:

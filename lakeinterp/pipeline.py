@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from lakeinterp import registry
-from lakeinterp.lake import Lake, units
+from lakeinterp.errors import ConfigError
+from lakeinterp.lake import Lake, queries, units, where
 from lakeinterp.terms import now
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from lakeinterp.chat import Chat
+    from lakeinterp.chat.types import RouteName
     from lakeinterp.config import Config
     from lakeinterp.terms import Unit
 
@@ -83,8 +85,10 @@ def explain(
         chat: Asked in place of the configured models.
 
     Raises:
-        ConfigError: a model is needed and none is configured.
+        ConfigError: a model is needed and none is configured, or a hookpoint is not sampled yet.
     """
+    if unit is None:
+        check_sampled(config, capture, hookpoints)
     from lakeinterp.explain import explain as explain_all
     from lakeinterp.explain import explain_unit
 
@@ -111,7 +115,12 @@ def score(
     """Score one unit, or every unit of a capture; arguments as `explain`.
 
     After single units call `finish`, which ranks the scores in the hookpoint's null.
+
+    Raises:
+        ConfigError: a model is needed and none is configured, or nothing is explained yet.
     """
+    if unit is None:
+        check_explained(config, capture, hookpoints)
     from lakeinterp.score import score as score_all
     from lakeinterp.score import score_unit
 
@@ -129,7 +138,7 @@ def finish(config: Config, capture: str, hookpoints: Sequence[str] = (), *, run:
     """Rank the scores of each hookpoint in its pooled null; return the rows that changed."""
     from lakeinterp.score import finish_hookpoint
 
-    lake = Lake(config.lake)
+    lake = Lake(config.lake, storage_options=config.store_options())
     rows = units.hookpoints(lake, capture, hookpoints)
     return sum(finish_hookpoint(lake, capture, r["hookpoint"], config, run=run) for r in rows)
 
@@ -148,7 +157,7 @@ async def _with_chat(
     work: Callable[[Lake, Chat | None], Awaitable[Counter[str]]],
     chat: Chat | None,
 ) -> Asked:
-    lake = Lake(config.lake)
+    lake = Lake(config.lake, storage_options=config.store_options())
     async with AsyncExitStack() as stack:
         stored = None
         if needs_chat(config, step):
@@ -166,7 +175,60 @@ def check_chat(config: Config) -> None:
         ConfigError: a step needs a language model and its route has none, or no key.
         NotFound: the explainer or a scorer is unknown.
     """
-    if needs_chat(config, "explain") or needs_chat(config, "score"):
+    routes: dict[Literal["explain", "score"], RouteName] = {
+        "explain": "explainer",
+        "score": "judge",
+    }
+    needed = [route for step, route in routes.items() if needs_chat(config, step)]
+    if needed:
         from lakeinterp.chat.router import LiteLLMChat
 
-        LiteLLMChat(config.chat)
+        chat = LiteLLMChat(config.chat)
+        for route in needed:
+            chat.model(route)
+
+
+def check_sampled(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> str:
+    """Return the capture that is meant, if `lakeinterp sample` was there.
+
+    Raises:
+        ConfigError: a hookpoint has no statistics of its latents.
+        NotFound: there is no such capture, hookpoint or explainer.
+    """
+    lake = Lake(config.lake, storage_options=config.store_options())
+    needs_chat(config, "explain")
+    name = str(lake.capture(capture)["capture"])
+    for row in units.hookpoints(lake, name, hookpoints):
+        hookpoint = row["hookpoint"]
+        if not lake.files("latents", where(capture=name, hookpoint=hookpoint)):
+            raise ConfigError(
+                f"{name}/{hookpoint} is not sampled yet: run `lakeinterp sample` first, or choose "
+                "others with --hookpoints"
+            )
+    return name
+
+
+def check_explained(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> str:
+    """Return the capture that is meant, if the explainer of the settings was there.
+
+    Raises:
+        ConfigError: a hookpoint has chosen latents and no explanation to score, or is not sampled.
+        NotFound: there is no such capture, hookpoint, explainer or scorer.
+    """
+    needs_chat(config, "score")
+    name = check_sampled(config, capture, hookpoints)
+    lake = Lake(config.lake, storage_options=config.store_options())
+    explainer, sample = config.explain.explainer, units.sample_id(lake, name, config.sampling)
+    with lake.connect(explanations=where(capture=name)) as con:
+        query = queries.load("score/explained")
+        rows = query.run(con, capture=name, explainer=explainer, sample=sample).fetchall()
+    explained = {hookpoint for (hookpoint,) in rows}
+    for unit in units.units(lake, name, hookpoints):
+        if unit.hookpoint in explained:
+            continue
+        if units.selected_latents(lake, unit, config.sampling):
+            raise ConfigError(
+                f"{name}/{unit.hookpoint} has no explanations by {explainer!r} on this sample: run "
+                f"`lakeinterp explain --explainer {explainer}` with the same settings first"
+            )
+    return name

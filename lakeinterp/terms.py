@@ -62,7 +62,7 @@ class Example:
     """A window chosen for one latent, with the latent's activation at each of its tokens."""
 
     sample: str
-    """Digest of the sampling settings the example was drawn with."""
+    """Digest of the sampling settings and the captured tokens it was drawn from."""
     example: int
     """Number of the example within (sample, latent); 0-based."""
     role: Role

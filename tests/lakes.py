@@ -238,7 +238,7 @@ def _judgements(lake, explained, rng):
                     "prediction": None if failed else bool(truth ^ (rng.random() < 0.15)),
                     "status": "parse_failed" if failed else "ok",
                     "reason": "",
-                    "reply_key": None if scorer == "pattern" else f"judge-{item // 5}",
+                    "reply_keys": [] if scorer == "pattern" else [f"judge-{item // 5}"],
                 }
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from lakeinterp import __version__, cli
 from tests.planted import planted_lake
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -85,3 +92,118 @@ def test_doctor_says_what_is_there_and_which_route_is_not(tmp_path, capsys):
     dead = 'chat.explainer={deployments=[{model="x/y", api_base="http://127.0.0.1:9/v1"}]}'
     assert cli.run(["doctor", "--lake", str(tmp_path), "--set", dead]) == 3
     assert "does not answer" in capsys.readouterr().out
+
+
+def asked(**routes: str) -> list[str]:
+    values = {
+        f"chat.{route}": f'{{deployments = [{{model = "{m}"}}]}}' for route, m in routes.items()
+    }
+    return [part for name, value in values.items() for part in ("--set", f"{name}={value}")]
+
+
+def test_missing_route_is_told_before_anything_is_captured(lake, capsys):
+    only_judge = asked(judge="openai/x")
+    assert cli.run(["run", "m", "--explainer", "default", "--lake", lake, *only_judge]) == 2
+    assert "chat.explainer.deployments: no language model" in capsys.readouterr().err
+    needed = ["--explainer", "pattern", "--scorers", "fuzzing"]
+    assert cli.run(["run", "m", *needed, "--lake", lake]) == 2
+    assert "deployments: no language model" in capsys.readouterr().err
+    assert cli.run(["run", "m", *needed, "--lake", lake, *only_judge]) == 2
+    assert "capture.coder" in capsys.readouterr().err
+
+
+_WAITS = """
+import sys, time
+from lakeinterp import cli
+
+app = cli.make_app()
+
+@app.command
+def wait() -> None:
+    print("ready", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+sys.exit(cli.run(["wait"], app))
+"""
+
+
+def test_interrupt_is_one_line_and_exit_code_130():
+    with subprocess.Popen(
+        [sys.executable, "-c", _WAITS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        shown = process.stderr.read()
+    assert shown == "error: interrupted; the same command continues where this one stopped\n"
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("options", [[], ["--format", "csv"], ["--format", "json"]])
+def test_reader_that_stops_early_is_no_error(lake, options):
+    long = "SELECT x, repeat('x', 200) AS t FROM range(200000) t(x)" if options else "SELECT 1 AS a"
+    with subprocess.Popen(
+        [sys.executable, "-m", "lakeinterp", "sql", long, "--lake", lake, *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        shown = process.stderr.read()
+    assert (process.returncode, shown) == (0, b"")
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_sql_finds_the_format_in_the_name_of_the_output(lake, tmp_path, ending, capsys):
+    import duckdb
+
+    target = tmp_path / f"answer.{ending.upper()}"
+    query = "SELECT x FROM range(70) t(x)"
+    assert cli.run(["sql", query, "--lake", lake, "--output", str(target)]) == 0
+    assert "70 rows" in capsys.readouterr().err
+    reader = f"read_{ending}{'_auto' if ending == 'json' else ''}"
+    assert duckdb.sql(f"SELECT count(*), max(x) FROM {reader}('{target}')").fetchall() == [(70, 69)]
+
+
+def test_sql_writes_no_table_into_a_file(lake, tmp_path, capsys):
+    for name, options in (("a.txt", []), ("a.csv", ["--format", "table"])):
+        target = tmp_path / name
+        assert cli.run(["sql", "SELECT 1", "--lake", lake, "--output", str(target), *options]) == 2
+        assert "csv" in capsys.readouterr().err
+        assert not target.exists()
+
+
+def test_sql_file_that_is_not_utf8_is_named(lake, tmp_path, capsys):
+    (tmp_path / "q.sql").write_bytes(b"SELECT '\xe9'")
+    assert cli.run(["sql", "--file", str(tmp_path / "q.sql"), "--lake", lake]) == 2
+    assert "q.sql: not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["explain", "score", "report"])
+def test_steps_say_which_one_is_missing_before_them(tmp_path, command, capsys):
+    fresh = planted_lake(str(tmp_path / "lake")).lake.root
+    assert cli.run([command, "--lake", fresh]) == 2
+    assert "run `lakeinterp sample` first" in capsys.readouterr().err
+
+
+def test_score_says_that_nothing_is_explained(tmp_path, capsys):
+    fresh = ["--lake", planted_lake(str(tmp_path / "lake")).lake.root]
+    for setting in ("window_tokens=8", "min_windows=5", "max_latents=2"):
+        fresh += ["--set", f"sampling.{setting}"]
+    assert cli.run(["sample", *fresh]) == 0
+    assert cli.run(["score", *fresh]) == 2
+    assert "run `lakeinterp explain --explainer pattern`" in capsys.readouterr().err
+    assert cli.run(["explain", *fresh]) == 0
+    assert cli.run(["score", *fresh]) == 0
+
+
+def test_a_hookpoint_without_chosen_latents_is_no_missing_step(tmp_path):
+    fresh = ["--lake", planted_lake(str(tmp_path / "lake")).lake.root]
+    fresh += ["--set", "sampling.window_tokens=8", "--set", "sampling.min_windows=1000000"]
+    for command in ("sample", "explain", "score", "report"):
+        assert cli.run([command, *fresh]) == 0, command

@@ -33,6 +33,8 @@ def test_lake_comes_from_the_command_then_the_environment_then_the_default(monke
         ("sampling.seed=-1", r"sampling\.seed: .*greater than or equal to 0"),
         ("sampling.window_tokens=300", r"window_tokens \(300\) must not exceed .*\(256\)"),
         ("capture.shard_tokens=1000", r"shard_tokens \(1000\) must be a multiple of .*\(256\)"),
+        ("sampling.n_explain=9", r"n_explain \(9\) must not be below .*n_quantiles \(10\)"),
+        ("sampling.n_score=3", r"n_score \(3\) must not be below .*n_quantiles \(10\)"),
         ("sampling.seed", r"--set sampling\.seed: write key=value"),
         ("lake.x=3", r"lake: .*string"),
         ("capture.dtype=int4", r"capture\.dtype: .*'float32'"),
@@ -50,6 +52,9 @@ def test_missing_and_torn_files_are_said_so(tmp_path):
     (tmp_path / "torn.toml").write_text("[sampling\n")
     with pytest.raises(ConfigError, match=r"torn\.toml"):
         config.load(tmp_path / "torn.toml")
+    (tmp_path / "latin.toml").write_bytes('[report]\ntitle = "caf\xe9"\n'.encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"latin\.toml: not UTF-8 at byte 21"):
+        config.load(tmp_path / "latin.toml")
 
 
 def test_sample_id_follows_what_decides_an_example_and_not_the_choice_of_latents():

@@ -20,6 +20,7 @@ BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 def shell_lines() -> list[str]:
     text = "\n".join(body for kind, body in BLOCKS if kind == "bash").replace("\\\n", " ")
+    text = re.sub(r'"[^"]*"', lambda quoted: " ".join(quoted[0].split()), text)
     return [line.partition("    #")[0].strip() for line in text.splitlines() if line.strip()]
 
 
@@ -73,3 +74,48 @@ def test_config_command_prints_a_file_that_gives_the_same_settings(capsys):
 
     default = config.load()
     assert config.validate(tomllib.loads("\n".join(lines(default)))) == default
+
+
+def test_readme_names_every_coder_format():
+    from lakeinterp.coders import formats
+
+    for name in [*formats.FORMATS, "neurons"]:
+        assert f"`{name}`" in README or f"capture.format={name}" in README, name
+
+
+def test_readme_says_which_failures_are_tried_again():
+    from lakeinterp.terms import TRANSIENT
+
+    said = " ".join(README.split()).partition("that may work later: ")[2].partition(".")[0]
+    assert set(re.findall(r"`(\w+)`", said)) == TRANSIENT
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "chat.explainer": {
+                "deployments": [
+                    {"model": "hosted_vllm/a", "api_base": "http://localhost:1/v1", "weight": 0.5},
+                    {"model": 'odd "name"\\\n\x7f', "input_cost_per_token": 1e-07},
+                ],
+                "fallbacks": [{"model": "openrouter/b", "api_key_env": "KEY"}],
+            },
+            "chat.judge": {"deployments": [{"model": "c", "max_concurrency": 3}]},
+        },
+        {
+            "capture.hookpoints": ["h.0", "h.1"],
+            "capture.min_explained_variance": float("-inf"),
+            "capture.max_l0_ratio": float("inf"),
+            "sampling.latents": [3, 1],
+            "corpus.chat": True,
+            "report.title": "a\tb \N{GRINNING FACE} ü",
+        },
+        {"score.scorers": ["detection", "fuzzing"], "chat.budget_usd": 2.5, "lake": "s3://b/lake"},
+    ],
+)
+def test_config_command_prints_what_reads_back_as_the_same_configuration(settings):
+    from lakeinterp.commands.config import lines
+
+    made = config.load(values=settings)
+    assert config.validate(tomllib.loads("\n".join(lines(made)))) == made

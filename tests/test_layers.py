@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lakeinterp"
-BASE = {"errors", "terms", "fingerprint", "config", "registry", "prompts", "rules", "work"}
+BASE = {"errors", "terms", "fingerprint", "config", "registry", "prompts", "rules", "work", "hub"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "__init__": BASE | {"lake"},

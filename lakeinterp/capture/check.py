@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lakeinterp.coders import SparseCoder
+    from lakeinterp.config import CaptureConfig
 
 
 class Check(NamedTuple):
@@ -51,18 +52,34 @@ def check_coder(coder: SparseCoder, x_ND: Tensor, target_ND: Tensor) -> Check:
     )
 
 
-def refuse_if_far(coder: SparseCoder, check: Check, minimum: float) -> None:
+def refuse_if_far(coder: SparseCoder, check: Check, place: str, settings: CaptureConfig) -> None:
     """Stop when a coder does not fit the model it is read with.
 
+    Args:
+        coder: The coder; controls fit always.
+        check: What was measured.
+        place: Where it was measured, for the message.
+        settings: The limits.
+
     Raises:
-        ConfigError: it explains less of the variance than `minimum`, which a wrong model, layer,
-            site or scaling would look like.
+        ConfigError: it explains less of the variance than `min_explained_variance`, or its L0 is
+            `max_l0_ratio` times off the published one; which a wrong model, layer, site or
+            scaling would look like.
     """
-    if check.explained_variance >= minimum:
+    spec, minimum, ratio = coder.spec, settings.min_explained_variance, settings.max_l0_ratio
+    if spec.control or settings.control != "none":
         return
-    spec = coder.spec
-    raise ConfigError(
-        f"coder {spec.hookpoint}: explains {check.explained_variance:.2f} of the variance at the "
-        f"{spec.site} of {spec.module} on {check.n_tokens} tokens (L0 {check.l0:.1f}), less than "
-        f"capture.min_explained_variance = {minimum}; is it a coder of this model and layer?"
-    )
+    seen = f"{place} on {check.n_tokens} tokens"
+    if not check.explained_variance >= minimum:
+        raise ConfigError(
+            f"coder {spec.hookpoint}: explains {check.explained_variance:.2f} of the variance at "
+            f"{seen} (L0 {check.l0:.1f}), less than capture.min_explained_variance = {minimum}; is "
+            "it a coder of this model and layer?"
+        )
+    published = spec.published_l0
+    if published and not published / ratio <= check.l0 <= published * ratio:
+        raise ConfigError(
+            f"coder {spec.hookpoint}: L0 is {check.l0:.1f} at {seen}, published is "
+            f"{published:.1f}, more than capture.max_l0_ratio = {ratio} times off; is it a coder "
+            "of this model and layer?"
+        )

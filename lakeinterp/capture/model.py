@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
+from lakeinterp import hub
+from lakeinterp.coders import hooks
+from lakeinterp.coders.formats.neurons import DOWN_PROJECTIONS
 from lakeinterp.errors import ConfigError, MissingExtra, NotFound
 from lakeinterp.fingerprint import fingerprint
+from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
     from lakeinterp.coders.base import Site
     from lakeinterp.config import CaptureConfig
 
+_EPS = ("eps", "variance_epsilon")
+"""How norms call the number that keeps them from dividing by zero."""
+
 
 class Read(NamedTuple):
     """One place in the model that hidden states are taken from."""
@@ -30,6 +37,9 @@ class Read(NamedTuple):
     module: str
     """Dotted path below the loaded model."""
     site: Site
+    take: Literal["whole", "centred", "unit"] = "whole"
+    """`centred` is less the mean over the width; `unit` is what the module, a norm, makes of its
+    input before gain and bias."""
 
 
 class SubjectModel:
@@ -41,11 +51,15 @@ class SubjectModel:
         Raises:
             MissingExtra: transformers or nnsight is not installed.
             NotFound: there is no such model.
+            ConfigError: its folder is torn, or there is no such device.
         """
         nnsight = _import_nnsight()
         self.device = _device(config.device)
         self.hf: Any = _load(config, self.device)
+        if config.control == "random-model":
+            _redraw(self.hf)
         self.revision: str = _revision(config, self.hf)
+        self.dtype = str(self.hf.dtype).removeprefix("torch.")
         self._traced: Any = nnsight.NNsight(self.hf)
         self._modules = {name for name, _ in self.hf.named_modules() if name}
 
@@ -55,15 +69,53 @@ class SubjectModel:
         Raises:
             NotFound: the model has no such module; the message names the nearest.
         """
+        return self._read(spec.module, spec.site, spec.centred)
+
+    def target(self, spec: CoderSpec) -> Read:
+        """Return where what a coder decodes to is: its own place, or what a transcoder predicts.
+
+        Raises:
+            NotFound: as `resolve`.
+        """
+        if spec.target is not None:
+            return self._read(spec.target, spec.target_site, spec.centred)
+        if spec.architecture.endswith("transcoder"):
+            return Read(self.resolve(spec).module, "output")
+        return self.resolve(spec)
+
+    def down_projections(self) -> dict[str, tuple[str, int]]:
+        """Return every MLP with its down projection and the width of what that reads."""
+        found = {}
+        for name, module in self.hf.named_modules():
+            parent, _, last = name.rpartition(".")
+            if last in DOWN_PROJECTIONS and parent.rpartition(".")[2] == "mlp":
+                width = getattr(module, "in_features", None) or module.weight.shape[0]
+                found[parent] = (name, int(width))
+        return found
+
+    def module_path(self, name: str) -> str:
+        """Return a module's path below the loaded model, which has no head.
+
+        Raises:
+            NotFound: the model has no such module; the message names the nearest.
+        """
         prefix = f"{getattr(self.hf, 'base_model_prefix', 'model')}."
-        for name in (spec.module, spec.module.removeprefix(prefix)):
-            if name in self._modules:
-                return Read(name, spec.site)
-        for name in (spec.module.removeprefix("model."), prefix + spec.module):
-            if name in self._modules:
-                return Read(name, spec.site)
+        bare = name.removeprefix(prefix).removeprefix("model.")
+        inner = bare.removeprefix("language_model.")
+        for path in (name, name.removeprefix(prefix), bare, inner, prefix + name):
+            for full in (path, f"language_model.{path}"):
+                if full in self._modules:
+                    return full
         kind = type(self.hf).__name__
-        raise NotFound("hookpoint", spec.module, self._modules, hint=f"in the model {kind}")
+        raise NotFound("hookpoint", name, self._modules, hint=f"in the model {kind}")
+
+    def _read(self, name: str, site: Site, centred: bool) -> Read:
+        take: Literal["whole", "centred"] = "centred" if centred else "whole"
+        if not hooks.is_hook(name):
+            return Read(self.module_path(name), site, take)
+        located = hooks.locate(name, self.hf.config)
+        module = self.module_path(located.module)
+        return Read(module, located.site, "unit" if located.unit else take)
 
     def in_order(self, reads: Sequence[Read], tokens_BT: Tensor) -> list[Read]:
         """Return the reads in the order in which a forward pass reaches them."""
@@ -102,7 +154,18 @@ class SubjectModel:
                 value = value[0] if isinstance(value, tuple) else value
                 kept[read] = nnsight.save(value)
             tracer.stop()
-        return kept
+        return {read: self._take(read, value) for read, value in kept.items()}
+
+    def _take(self, read: Read, x_BTD: Tensor) -> Tensor:
+        if read.take == "whole":
+            return x_BTD
+        if read.take == "centred":
+            return x_BTD - x_BTD.mean(-1, keepdim=True)
+        norm, x_BTD = self.hf.get_submodule(read.module), x_BTD.float()
+        if isinstance(norm, torch.nn.LayerNorm):
+            x_BTD = x_BTD - x_BTD.mean(-1, keepdim=True)
+        eps = next(getattr(norm, name) for name in _EPS if hasattr(norm, name))
+        return x_BTD * torch.rsqrt(x_BTD.square().mean(-1, keepdim=True) + eps)
 
 
 def _import_nnsight() -> Any:
@@ -122,13 +185,34 @@ def _notes(seen: list[Read], read: Read) -> Any:
     return note
 
 
+def _redraw(model: Any) -> None:
+    """Draw every weight matrix anew, of the mean and spread of the trained one; keep vectors.
+
+    After Heap et al. 2025 (arXiv 2501.17727), who code transformers with Gaussian weights; that
+    each matrix keeps its scale keeps hidden states of about the size that coders were trained on.
+    """
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim < 2:
+                continue
+            seed = int(digest(["random model", name], size=6), 16)
+            generator = torch.Generator().manual_seed(seed)
+            drawn = torch.randn(weight.shape, generator=generator)
+            trained = weight.float()
+            weight.copy_(drawn.to(weight.device) * trained.std() + trained.mean())
+
+
 def _device(wanted: str) -> torch.device:
-    if wanted != "auto":
-        try:
-            return torch.device(wanted)
-        except RuntimeError as exc:
-            raise ConfigError(f"capture.device: {wanted!r} is no device of torch") from exc
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as exc:
+        raise ConfigError(f"capture.device: {wanted!r} is no device of torch") from exc
+    n_devices = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_devices:
+        raise ConfigError(f"capture.device: {wanted!r}, but torch sees {n_devices} GPUs here")
+    return device
 
 
 def _load(config: CaptureConfig, device: torch.device) -> Any:
@@ -139,6 +223,7 @@ def _load(config: CaptureConfig, device: torch.device) -> Any:
         raise MissingExtra("capture", "capture", "transformers") from exc
     if not config.model:
         raise ConfigError("capture.model: give a model folder or hub id")
+    hub.refuse_missing_path("model", config.model)
     dtype: Any = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
     if config.dtype == "auto" and device.type == "cpu":
         dtype = torch.float32
@@ -147,9 +232,11 @@ def _load(config: CaptureConfig, device: torch.device) -> Any:
     logging.disable_progress_bar()
     try:
         model = AutoModel.from_pretrained(config.model, revision=config.model_revision, dtype=dtype)
-    except (OSError, ValueError) as exc:
-        line = str(exc).strip().splitlines()[0]
-        raise NotFound("model", config.model, hint=line) from exc
+    except hub.failures() as exc:
+        if not Path(config.model).is_dir():
+            raise hub.not_found("model", config.model, exc) from exc
+        line = str(exc).strip().split("\n", 1)[0]
+        raise ConfigError(f"capture.model: {config.model}: {line}") from exc
     finally:
         logging.set_verbosity(verbosity)
         if bars:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lakeinterp.capture.check import Check
-    from lakeinterp.coders import CoderFolder, CoderSpec
+    from lakeinterp.capture.model import SubjectModel
+    from lakeinterp.capture.points import Point
+    from lakeinterp.coders import CoderFolder
     from lakeinterp.config import Config
     from lakeinterp.corpus import Tokenizer
     from lakeinterp.lake import Lake
@@ -49,7 +51,7 @@ class Plan:
 
 
 def make_plan(
-    config: Config, *, corpus: str, model_revision: str, coders: CoderFolder, tokenizer: Tokenizer
+    config: Config, corpus: str, model: SubjectModel, coders: CoderFolder, tokenizer: Tokenizer
 ) -> Plan:
     """Name the capture and cut it into shards.
 
@@ -58,12 +60,14 @@ def make_plan(
     """
     settings, context = config.capture, config.corpus.context_tokens
     identity = {
-        "model": model_revision,
+        "model": model.revision,
         "coders": coders.revision,
         "hookpoints": [spec.hookpoint for spec in coders.specs],
+        "reads": [[s.format, s.architecture, s.module, s.site, s.k] for s in coders.specs],
+        "control": settings.control,
         "corpus": corpus,
         "tokenizer": tokenizer.digest,
-        "dtype": settings.dtype,
+        "dtype": model.dtype,
         "value_dtype": settings.value_dtype,
         "shard_tokens": settings.shard_tokens,
         "n_buckets": settings.n_buckets,
@@ -72,9 +76,10 @@ def make_plan(
         raise ConfigError(
             f"capture.n_tokens: {settings.n_tokens} is less than one sequence of {context} tokens"
         )
-    model = settings.model.rstrip("/").rsplit("/", 1)[-1]
+    name = settings.model.rstrip("/").rsplit("/", 1)[-1]
+    control = "" if settings.control == "none" else f"-{settings.control}"
     return Plan(
-        capture=settings.name or f"{model}-{digest(identity, size=4)}",
+        capture=settings.name or f"{name}{control}-{digest(identity, size=4)}",
         corpus=corpus,
         n_sequences=settings.n_tokens // context,
         shard_sequences=settings.shard_tokens // context,
@@ -83,18 +88,28 @@ def make_plan(
     )
 
 
-def write_plan(
-    lake: Lake, plan: Plan, config: Config, coders: CoderFolder, model_revision: str,
-    tokenizer: Tokenizer,
-) -> None:  # fmt: skip
-    """Write the capture's row, and the vocabulary if the lake does not hold it.
+def check_same(lake: Lake, plan: Plan) -> None:
+    """Stop before two captures are mixed.
 
     Raises:
         ConfigError: the lake holds a capture of this name made with other settings.
     """
+    for row in lake.rows("captures", where(capture=plan.capture)):
+        earlier = json.loads(row["config"])["identity"]
+        differing = [key for key, value in plan.identity.items() if earlier.get(key) != value]
+        if differing:
+            raise ConfigError(
+                f"capture.name: the lake holds a capture {plan.capture!r} with another "
+                f"{', '.join(differing)}; choose another name"
+            )
+
+
+def write_plan(
+    lake: Lake, plan: Plan, config: Config, coders: CoderFolder, model_revision: str,
+    tokenizer: Tokenizer,
+) -> None:  # fmt: skip
+    """Write the capture's row, and the vocabulary if the lake does not hold it."""
     earlier = lake.rows("captures", where(capture=plan.capture))
-    if earlier:
-        _check_same(plan, json.loads(earlier[0]["config"])["identity"])
     if not lake.rows("vocabulary", where(tokenizer=tokenizer.digest, token_id=0)):
         lake.upsert("vocabulary", tokenizer.vocabulary(), scope={"tokenizer": tokenizer.digest})
     row = {
@@ -122,34 +137,35 @@ def write_plan(
         lake.upsert("captures", [row], scope={"capture": plan.capture})
 
 
-def write_hookpoint(lake: Lake, plan: Plan, spec: CoderSpec, module: str, check: Check,
+def write_hookpoint(lake: Lake, plan: Plan, point: Point, check: Check,
                     n_buckets: int | None) -> None:  # fmt: skip
-    """Write a hookpoint's row with what was measured of its coder."""
+    """Write a hookpoint's row with what was measured of its coder and what was published."""
+    spec = point.coder.spec
+    checks = {
+        "n_tokens": check.n_tokens,
+        "silent_share": check.silent_share,
+        "l0": check.l0,
+        "explained_variance": check.explained_variance,
+        "published_l0": spec.published_l0,
+        "published_explained_variance": spec.published_explained_variance,
+        "input_scale": point.coder.inputs.scale,
+    }
     row = {
         "capture": plan.capture,
         "hookpoint": spec.hookpoint,
         "format": spec.format,
         "architecture": spec.architecture,
-        "site": spec.site,
-        "module": module,
+        "site": point.read.site,
+        "module": point.read.module,
         "d_in": spec.d_in,
         "n_latents": spec.n_latents,
         "bucket_latents": bucket_latents(spec.n_latents, n_buckets),
         "k": spec.k,
         "l0": check.l0,
         "explained_variance": check.explained_variance,
-        "checks": json.dumps({"n_tokens": check.n_tokens, "silent_share": check.silent_share}),
+        "checks": json.dumps(checks),
     }
     lake.upsert("hookpoints", [row], scope={"capture": plan.capture})
-
-
-def _check_same(plan: Plan, earlier: dict[str, Any]) -> None:
-    differing = [key for key, value in plan.identity.items() if earlier.get(key) != value]
-    if differing:
-        raise ConfigError(
-            f"capture.name: the lake holds a capture {plan.capture!r} with another "
-            f"{', '.join(differing)}; choose another name"
-        )
 
 
 def _changed(earlier: dict[str, Any], row: dict[str, Any]) -> bool:

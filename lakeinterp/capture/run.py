@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
 from lakeinterp.capture import plan as plans
+from lakeinterp.capture import points as points_of
 from lakeinterp.capture.check import check_coder, refuse_if_far
-from lakeinterp.capture.model import Read, SubjectModel
+from lakeinterp.capture.model import SubjectModel
 from lakeinterp.capture.rows import ShardBuffer
-from lakeinterp.coders import CoderFolder, SparseCoder, find
 from lakeinterp.corpus import Sequence, SequenceSource, Tokenizer
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import where
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lakeinterp.capture.check import Check
+    from lakeinterp.capture.model import Read
     from lakeinterp.capture.plan import Plan
+    from lakeinterp.capture.points import Point
     from lakeinterp.config import Config
     from lakeinterp.lake import Lake, Written
 
@@ -59,22 +62,13 @@ class Progress(Protocol):
         ...
 
 
-class _Point(NamedTuple):
-    """A loaded coder and where it reads in the model."""
-
-    coder: SparseCoder
-    read: Read
-    target: Read
-    """Where what it decodes to is found: its own place, or the output of a transcoder's module."""
-
-
 @dataclass(frozen=True)
 class _Run:
     lake: Lake
     config: Config
     plan: Plan
     model: SubjectModel
-    points: list[_Point]
+    points: list[Point]
     special: Tensor
 
 
@@ -107,33 +101,47 @@ def capture(lake: Lake, config: Config, *, progress: Progress | None = None) -> 
         NotFound: the model, a coder, a hookpoint or the text does not exist.
         NonFinite: the model or a coder produced NaN or infinity.
     """
-    coders = find(config.capture.coder, config.capture.hookpoints, config.capture.coder_revision)
-    tokenizer = Tokenizer(config.capture.model, config.capture.model_revision)
+    settings = config.capture
+    coders = points_of.of_files(settings)
+    tokenizer = Tokenizer(settings.model, settings.model_revision)
     source = SequenceSource(lake, config.corpus, tokenizer)
-    model = SubjectModel(config.capture)
-    plan = plans.make_plan(
-        config, corpus=source.corpus, model_revision=model.revision, coders=coders,
-        tokenizer=tokenizer,
-    )  # fmt: skip
-    resolved = {spec.hookpoint: model.resolve(spec) for spec in coders.specs}
-    plans.write_plan(lake, plan, config, coders, model.revision, tokenizer)
+    model = SubjectModel(settings)
+    coders = coders or points_of.of_neurons(model, settings)
+    plan = plans.make_plan(config, source.corpus, model, coders, tokenizer)
+    plans.check_same(lake, plan)
+    points = points_of.load(coders, model, settings)
     todo = _todo(lake, plan)
     skipped = len(list(plan.shards())) - len(todo)
     if not todo:
         return Captured(plan.capture, 0, 0, 0, 0, skipped)
-    if progress:
-        progress(total=sum(t.stop - t.first for t in todo) * plan.context_tokens)
-    points = _load(coders, resolved, model, config)
-    groups = _group(source, todo)
-    head = next(groups, None)
-    if head is None:
-        return Captured(plan.capture, 0, 0, 0, 0, skipped)
     special = torch.tensor(tokenizer.special, dtype=torch.int64)
     run = _Run(lake, config, plan, model, points, special)
-    reads = _order_and_check(run, head.sequences)
-    with closing(groups):
-        done = _shards(run, reads, chain([head], groups), progress)
-    return Captured(plan.capture, *done, n_skipped=skipped)
+    run, reads, checks = _ready(run, _first_sequences(source, config))
+    plans.write_plan(lake, plan, config, coders, model.revision, tokenizer)
+    for point, check in checks:
+        plans.write_hookpoint(lake, plan, point, check, settings.n_buckets)
+    if progress:
+        progress(total=sum(t.stop - t.first for t in todo) * plan.context_tokens)
+    return Captured(plan.capture, *_all(run, reads, source, progress), n_skipped=skipped)
+
+
+def _all(
+    run: _Run, reads: list[Read], source: SequenceSource, progress: Progress | None
+) -> tuple[int, int, int, int]:
+    """Run what is left, and what another process left of a shard meanwhile; return the totals."""
+    totals = (0, 0, 0, 0)
+    while todo := _todo(run.lake, run.plan):
+        with closing(_group(source, todo)) as groups:
+            done = _shards(run, reads, groups, progress)
+        if not done[0]:
+            break  # the corpus ends here
+        totals = (
+            totals[0] + done[0],
+            totals[1] + done[1],
+            totals[2] + done[2],
+            totals[3] + done[3],
+        )
+    return totals
 
 
 def _todo(lake: Lake, plan: Plan) -> list[_Todo]:
@@ -147,48 +155,56 @@ def _todo(lake: Lake, plan: Plan) -> list[_Todo]:
     return left
 
 
-def _load(
-    coders: CoderFolder, resolved: dict[str, Read], model: SubjectModel, config: Config
-) -> list[_Point]:
-    points = []
-    for spec in coders.specs:
-        read = resolved[spec.hookpoint]
-        coder = coders.load(spec, str(model.device), config.capture.encode_chunk_bytes)
-        points.append(_Point(coder, read, Read(read.module, "output")))
-    return points
+def _first_sequences(source: SequenceSource, config: Config) -> list[Sequence]:
+    """Return what coders are measured on: the same sequences in every run of every length.
+
+    Raises:
+        ConfigError: the corpus has not even one.
+    """
+    context = config.corpus.context_tokens
+    with closing(source.read(0, _CHECKED_TOKENS // context or 1)) as chunks:
+        found = list(chain.from_iterable(chunks))
+    if not found:
+        raise ConfigError(
+            f"corpus.dataset: {config.corpus.dataset} has less text than one sequence of {context} "
+            "tokens: give more, or lower corpus.context_tokens"
+        )
+    return found
 
 
-def _order_and_check(run: _Run, sequences: list[Sequence]) -> list[Read]:
-    """Return the reads in forward order; measure coders that the lake does not know yet."""
+def _ready(
+    run: _Run, sequences: list[Sequence]
+) -> tuple[_Run, list[Read], list[tuple[Point, Check]]]:
+    """Return the run with its coders settled, the reads in forward order, new coders' checks."""
     places = list({place for point in run.points for place in (point.read, point.target)})
-    tokens_BT = _stack(sequences[: _CHECKED_TOKENS // run.plan.context_tokens or 1])
+    tokens_BT = _stack(sequences)
     ordered = run.model.in_order(places, tokens_BT[:1])
     known = {
-        row["hookpoint"] for row in run.lake.rows("hookpoints", where(capture=run.plan.capture))
+        row["hookpoint"]: row
+        for row in run.lake.rows("hookpoints", where(capture=run.plan.capture))
     }
-    new = [point for point in run.points if point.coder.spec.hookpoint not in known]
-    if new:
+    states: dict[Read, Tensor] = {}
+    if any(point.coder.spec.hookpoint not in known for point in run.points):
         hidden = run.model.hidden(tokens_BT, ordered)
         keep_N = ~torch.isin(tokens_BT, run.special).flatten().to(run.model.device)
-        for point in new:
-            x_ND, target_ND = (hidden[r].flatten(0, 1)[keep_N] for r in (point.read, point.target))
-            _check(run, point, x_ND, target_ND)
-    wanted = {point.read for point in run.points}
-    return [read for read in ordered if read in wanted]
+        states = {read: x_BTD.flatten(0, 1)[keep_N] for read, x_BTD in hidden.items()}
+    points, checks = [], []
+    for point in run.points:
+        row = known.get(point.coder.spec.hookpoint)
+        points.append(points_of.settle(point, row, states, run.model.device, run.config.capture))
+        if row is None:
+            checks.append((points[-1], _check(run, points[-1], states)))
+    wanted = {point.read for point in points}
+    reads = [read for read in ordered if read in wanted]
+    return replace(run, points=points), reads, checks
 
 
-def _check(run: _Run, point: _Point, x_ND: Tensor, target_ND: Tensor) -> None:
-    """Measure one coder and write its hookpoint, or refuse it."""
-    spec = point.coder.spec
-    if x_ND.shape[-1] != spec.d_in:
-        raise ConfigError(
-            f"coder {spec.hookpoint}: reads width {spec.d_in}, but the {spec.site} of "
-            f"{point.read.module} has {x_ND.shape[-1]}"
-        )
-    check = check_coder(point.coder, x_ND, target_ND)
-    refuse_if_far(point.coder, check, run.config.capture.min_explained_variance)
-    n_buckets = run.config.capture.n_buckets
-    plans.write_hookpoint(run.lake, run.plan, spec, point.read.module, check, n_buckets)
+def _check(run: _Run, point: Point, states: dict[Read, Tensor]) -> Check:
+    """Measure one coder, or refuse it."""
+    check = check_coder(point.coder, states[point.read], states[point.target])
+    place = f"the {point.read.site} of {point.read.module}"
+    refuse_if_far(point.coder, check, place, run.config.capture)
+    return check
 
 
 def _shards(

@@ -10,6 +10,7 @@ import asyncio
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ import pyarrow.parquet as pq
 
 from lakeinterp.chat.journal import Journal, is_final
 from lakeinterp.chat.replies import REPLY_COLUMNS, reply_from, row_of
+from lakeinterp.errors import Conflict
+from lakeinterp.lake.commits import ATTEMPTS
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.terms import TRANSIENT, digest
 
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from lakeinterp.chat.types import Reply, Request
     from lakeinterp.lake import Lake
 
+    Keys = np.ndarray[Any, np.dtype[np.uint64]]
+
+_APP = "lakeinterp/replies"
+"""Counts the commits to `replies`: a mover that was overtaken by another one looks again."""
 MOVE_ROWS = 5_000
 """Rows that one commit of the lake takes from the journal, and that start a move."""
 _READ_ROWS = 4096
@@ -82,18 +89,58 @@ class ReplyStore:
 
         Returns:
             The number of rows moved.
+
+        Raises:
+            Conflict: other machines won every retry; the journal still holds the rows.
         """
         n_moved = 0
         with self._journal.only_mover():
             while rows := self._journal.oldest(MOVE_ROWS):
-                self._index.refresh()
-                known = self._index.find([row["key"] for row in rows.values()])
-                news = [row for row in rows.values() if row["key"] not in known]
-                table = pa.Table.from_pylist(news, schema=TABLES["replies"].schema)
-                self.lake.upsert("replies", table, scope={})
+                self._move(list(rows.values()))
                 self._journal.forget(rows)
                 n_moved += len(rows)
         return n_moved
+
+    def _move(self, rows: Sequence[dict[str, Any]]) -> None:
+        for _ in range(ATTEMPTS):
+            if self._is_moved(rows):
+                return
+        raise Conflict(f"replies: other writers won {ATTEMPTS} commits in a row; run it again")
+
+    def _is_moved(self, rows: Sequence[dict[str, Any]]) -> bool:
+        """Write the rows that the table lacks; False if another machine wrote to it meanwhile.
+
+        New keys are appended, which reads nothing; only what replaces a transient reply is merged.
+        """
+        after = self.lake.committed("replies", _APP)
+        self._index.refresh()
+        known = self._index.find([row["key"] for row in rows])
+        rows = [row for row in rows if row["key"] not in known]
+        again = self._index.tried([row["key"] for row in rows])
+        if news := [row for row in rows if row["key"] not in again]:
+            if not self._append(news, after):
+                return False
+            after += 1
+        replaced = [row for row in rows if row["key"] in again]
+        return not replaced or bool(
+            self.lake.upsert("replies", replaced, scope={}, app=_APP, after=after)
+        )
+
+    def _append(self, rows: Sequence[dict[str, Any]], after: int) -> bool:
+        schema = TABLES["replies"].schema
+        file = self.lake.store.write_parquet(
+            "replies",
+            pa.Table.from_pylist(list(rows), schema=schema),
+            schema=schema,
+            partition={},
+            name=f"replies-{uuid4().hex}",
+            statistics=("key", "status"),
+            compression="zstd",
+        )
+        if self.lake.publish("replies", [file], app=_APP, version=after + 1, after=after):
+            return True
+        self.lake.store.remove("replies", file.path)
+        return False
 
     def spent_usd(self) -> float:
         """Return the sum of the known costs of all replies of the lake."""
@@ -131,24 +178,39 @@ def journal_folder(lake: Lake) -> Path:
 
 
 class _Index:
-    """Which file of the table holds which final reply: eight bytes a reply."""
+    """Which file of the table holds which reply: eight bytes a reply."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._prefixes: dict[str, np.ndarray[Any, np.dtype[np.uint64]]] = {}
+        self._prefixes: dict[str, Keys] = {}
+        """Of final replies, by file."""
+        self._transient: dict[str, Keys] = {}
+        """Of the others, by file."""
 
     def refresh(self) -> None:
         """Read the keys of files that are new, drop those of files that are gone."""
-        files = self._lake.files("replies")
-        known = self._prefixes
-        self._prefixes = {f: known[f] if f in known else self._keys_of(f) for f in files}
+        files = set(self._lake.files("replies"))
+        for known in (self._prefixes, self._transient):
+            for gone in known.keys() - files:
+                del known[gone]
+        for file in sorted(files - self._prefixes.keys()):
+            self._prefixes[file], self._transient[file] = self._keys_of(file)
 
-    def _keys_of(self, file: str) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        found = []
+    def _keys_of(self, file: str) -> tuple[Keys, Keys]:
+        final, others = [_prefixes(())], [_prefixes(())]
         for batch in _read(self._lake, file, ["key", "status"]):
             transient = pc.is_in(batch["status"], pa.array(sorted(TRANSIENT)))
-            found.append(_prefixes(batch.filter(pc.invert(transient))["key"].to_pylist()))
-        return np.sort(np.concatenate([_prefixes(()), *found]))
+            final.append(_prefixes(batch.filter(pc.invert(transient))["key"].to_pylist()))
+            others.append(_prefixes(batch.filter(transient)["key"].to_pylist()))
+        return np.sort(np.concatenate(final)), np.sort(np.concatenate(others))
+
+    def tried(self, keys: Sequence[str]) -> set[str]:
+        """Return the keys that may be among the table's transient replies."""
+        prefixes = _prefixes(keys)
+        found = np.zeros(prefixes.shape, dtype=np.bool_)
+        for known in self._transient.values():
+            found |= _isin(prefixes, known)
+        return {keys[i] for i in np.flatnonzero(found).tolist()}
 
     def find(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the rows of final replies by key."""
@@ -164,13 +226,11 @@ class _Index:
         return found
 
 
-def _prefixes(keys: Iterable[str]) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _prefixes(keys: Iterable[str]) -> Keys:
     return np.fromiter((int(key[:16], 16) for key in keys), dtype=np.uint64)
 
 
-def _isin(
-    wanted: np.ndarray[Any, np.dtype[np.uint64]], known: np.ndarray[Any, np.dtype[np.uint64]]
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _isin(wanted: Keys, known: Keys) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Return for each wanted value whether it is among the sorted known ones."""
     if not known.size:
         return np.zeros(wanted.shape, dtype=np.bool_)

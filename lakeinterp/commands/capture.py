@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -38,6 +38,23 @@ WhereOption = Annotated[
     ),
 ]
 
+FormatOption = Annotated[
+    str | None,
+    Parameter(
+        name="--format",
+        help="Format of the coders, found from their files if not given; `neurons` takes the "
+        "model's own MLP neurons. [setting: capture.format]",
+    ),
+]
+ControlOption = Annotated[
+    Literal["none", "random-coder", "random-model"] | None,
+    Parameter(
+        name="--control",
+        help="Capture a control instead: random directions, or a model with weights drawn anew. "
+        "[setting: capture.control]",
+    ),
+]
+
 
 def capture(
     model: ModelArgument = None,
@@ -47,14 +64,17 @@ def capture(
     hookpoints: WhereOption = None,
     dataset: DatasetOption = None,
     n_tokens: TokensOption = None,
+    format: FormatOption = None,
+    control: ControlOption = None,
     common: Common = _DEFAULT,
 ) -> None:
     """Run a model and its sparse coders over a corpus into the lake.
 
     A killed run continues where it stopped; more tokens are added to what is there.
     """
-    config = common.load(values(model, coder, hookpoints, dataset, n_tokens))
-    run(config)
+    own = values(model, coder, hookpoints, dataset, n_tokens)
+    own |= {"capture.format": format, "capture.control": control}
+    run(common.load(own))
 
 
 def values(
@@ -82,7 +102,9 @@ def run(config: Config) -> Captured:
 
     start = time.monotonic()
     with CaptureProgress() as progress:
-        done = capture_now(Lake(config.lake), config, progress=progress)
+        done = capture_now(
+            Lake(config.lake, storage_options=config.store_options()), config, progress=progress
+        )
     seconds = time.monotonic() - start
     out = console()
     if done.n_shards:

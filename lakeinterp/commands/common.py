@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from lakeinterp import config as settings
+from lakeinterp.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lakeinterp.config import Config
+    from lakeinterp.lake import Lake
 
 
 @Parameter(name="*", group="Common")
@@ -38,6 +40,17 @@ class Common:
             show_default=False,
         ),
     ] = ()
+    storage_option: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--storage-option",
+            help="One option of the object store, key=value, as AWS_ENDPOINT_URL=https://…; may be "
+            "repeated. The usual environment variables count too.",
+            negative=(),
+            consume_multiple=False,
+            show_default=False,
+        ),
+    ] = ()
     traceback: Annotated[
         bool,
         Parameter(help="Show where an error comes from.", negative=(), show_default=False),
@@ -45,8 +58,23 @@ class Common:
 
     def load(self, values: Mapping[str, object] | None = None) -> Config:
         """Return the configuration: defaults, file, the command's own arguments, `--set`."""
-        own = {"lake": self.lake, **(values or {})}
+        own: dict[str, object] = {"lake": self.lake, **(values or {})}
+        for text in self.storage_option:
+            name, equals, value = text.partition("=")
+            if not equals:
+                raise ConfigError(f"--storage-option {name}: write key=value")
+            own[f"storage_options.{name.strip()}"] = value
         return settings.load(self.config, self.set, own)
+
+    def open(self, config: Config) -> Lake:
+        """Open the lake of a configuration.
+
+        Raises:
+            NotFound: there is no lake at this place.
+        """
+        import lakeinterp
+
+        return lakeinterp.open(config.lake, storage_options=config.store_options())
 
 
 CaptureOption = Annotated[
@@ -67,7 +95,22 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console for people: standard output, or standard error for progress."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    class _Console(Console):
+        def on_broken_pipe(self) -> None:
+            """Let `lakeinterp.cli.run` end quietly; rich itself would leave with exit code 1."""
+            raise BrokenPipeError
+
+    return _Console(stderr=stderr, highlight=False, soft_wrap=False)
+
+
+def fault(exc: Exception) -> str | None:
+    """Return a line on what a disk, an object store or a damaged file did, None for anything else.
+
+    What rooms did not translate themselves, an exception while rows are fetched for example.
+    """
+    from lakeinterp.lake import faults
+
+    return str(faults.translate(exc)) if faults.is_foreign(exc) else None
 
 
 def counts(found: Mapping[str, int]) -> str:

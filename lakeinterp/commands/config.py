@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.commands.common import Common, console
@@ -34,8 +35,10 @@ def lines(section: BaseModel, path: str = "") -> Iterator[str]:
             nested.append((name, value))
             continue
         yield f"# {' '.join((field.description or '').split())}"
-        shown = toml(value.model_dump() if hasattr(value, "model_dump") else value)
-        yield f"# {name} =" if value is None else f"{name} = {shown}"
+        if field.exclude:
+            yield f"# {name} ="
+            continue
+        yield f"# {name} =" if value is None else f"{name} = {toml(value)}"
     for name, value in nested:
         yield ""
         yield f"[{path}{name}]"
@@ -43,11 +46,17 @@ def lines(section: BaseModel, path: str = "") -> Iterator[str]:
 
 
 def toml(value: object) -> str:
-    """Return a value as TOML writes it."""
+    """Return a value as TOML writes it; what is None in a table is left out."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, Section):
+        return toml(value.model_dump())
+    if isinstance(value, dict):
+        pairs = (f"{toml(k)} = {toml(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml(v) for v in value) + "]"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        # JSON's escapes are TOML's too; TOML escapes DEL besides.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value)

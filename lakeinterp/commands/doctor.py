@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lakeinterp.commands.common import Common, console
 
 if TYPE_CHECKING:
-    from lakeinterp.config import ChatConfig, Deployment
+    from lakeinterp.config import ChatConfig, Config, Deployment
 
 _DEFAULT = Common()
 _PACKAGES = {
@@ -34,7 +34,7 @@ def doctor(common: Common = _DEFAULT) -> int:
         shown = ", ".join(f"{name} {_version_of(name)}" for name in packages)
         out.print(f"  {extra or 'base':8} {shown}")
     out.print(f"  devices  {_devices()}")
-    out.print(f"  lake     {_lake(config.lake)}")
+    out.print(f"  lake     {_lake(config)}")
     routes = _routes(config.chat)
     if not routes:
         out.print("  routes   none; explainer and judge `pattern` need none")
@@ -60,11 +60,11 @@ def _devices() -> str:
     return ", ".join([f"{os.cpu_count()} CPU cores", *names])
 
 
-def _lake(root: str) -> str:
+def _lake(config: Config) -> str:
     from lakeinterp.lake import Lake
 
-    tables = Lake(root).tables()
-    return f"{root}: {', '.join(tables)}" if tables else f"{root}: nothing there yet"
+    tables = Lake(config.lake, storage_options=config.store_options()).tables()
+    return f"{config.lake}: {', '.join(tables) or 'nothing there yet'}"
 
 
 def _routes(chat: ChatConfig) -> list[Deployment]:

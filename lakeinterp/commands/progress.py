@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lakeinterp.commands.common import console
 
@@ -11,12 +11,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from rich.progress import Progress
+
     from lakeinterp.config import Config
 
 _LINE_EVERY_S = 15.0
 
 
-class CaptureProgress:
+class _Shown:
+    """A bar that is on the screen while the block runs."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+
+class CaptureProgress(_Shown):
     """Tokens/s, rows/s, bytes a row and the time left of a capture."""
 
     def __init__(self) -> None:
@@ -48,18 +68,6 @@ class CaptureProgress:
             self._last_line = time.monotonic()
             self._console.print(f"capture {self._tokens:,} of {self._total:,} tokens, {rates}")
 
-    def __enter__(self) -> CaptureProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
     def _rates(self) -> str:
         seconds = max(1e-3, time.monotonic() - self._start)
         shown = f"{self._tokens / seconds:,.0f} tokens/s"
@@ -68,7 +76,7 @@ class CaptureProgress:
         return shown
 
 
-class UnitProgress:
+class UnitProgress(_Shown):
     """Units done of all, and what they came to."""
 
     def __init__(self, name: str) -> None:
@@ -91,18 +99,6 @@ class UnitProgress:
         """Show that `done` of `total` units are finished."""
         self._bar.update(self._task, completed=done, total=total, note=note)
 
-    def __enter__(self) -> UnitProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
-
 
 def count_units(config: Config, capture: str | None, hookpoints: Sequence[str]) -> int:
     """Return how many units a step goes over.
@@ -112,5 +108,5 @@ def count_units(config: Config, capture: str | None, hookpoints: Sequence[str]) 
     """
     from lakeinterp.lake import Lake, units
 
-    lake = Lake(config.lake)
+    lake = Lake(config.lake, storage_options=config.store_options())
     return len(units.units(lake, str(lake.capture(capture)["capture"]), hookpoints))

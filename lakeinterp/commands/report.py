@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from lakeinterp.commands.common import CaptureOption, Common, console, size
+from lakeinterp.errors import ConfigError
 
 if TYPE_CHECKING:
     from lakeinterp.config import Config
@@ -32,9 +33,13 @@ def report(
 def run(config: Config, capture: str | None, output: Path | None) -> Path:
     """Print the summary, write the page and say where it is."""
     import lakeinterp
+    from lakeinterp.lake import where
     from lakeinterp.report import summary, write_page
 
-    lake = lakeinterp.open(config.lake)
+    lake = lakeinterp.open(config.lake, storage_options=config.store_options())
+    name = str(lake.capture(capture)["capture"])
+    if not lake.files("latents", where(capture=name)):
+        raise ConfigError(f"{name} is not sampled yet: run `lakeinterp sample` first")
     out = console()
     out.print(summary(lake, config, capture=capture))
     inside = Path(lake.root) if lake.store.is_local else Path()

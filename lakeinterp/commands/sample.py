@@ -42,7 +42,11 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
             bar(done, total, f"{step} {unit.hookpoint}")
 
         done = sample_now(
-            Lake(config.lake), config, capture=capture, hookpoints=hookpoints, progress=progress
+            Lake(config.lake, storage_options=config.store_options()),
+            config,
+            capture=capture,
+            hookpoints=hookpoints,
+            progress=progress,
         )
     total = {
         name: sum(getattr(unit, name) for unit in done)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from lakeinterp.commands.common import Common, console
+from lakeinterp.config import read_text
 from lakeinterp.errors import ConfigError, NotFound
 
 _DEFAULT = Common()
@@ -19,8 +20,9 @@ def sql(
     *,
     file: Annotated[Path | None, Parameter(help="Read the statement from a file.")] = None,
     format: Annotated[
-        Literal["table", "csv", "json", "parquet"], Parameter(help="How rows are written.")
-    ] = "table",
+        Literal["table", "csv", "json", "parquet"] | None,
+        Parameter(help="How rows are written. [default: by the name of --output, else table]"),
+    ] = None,
     output: Annotated[Path | None, Parameter(help="Write to this file.")] = None,
     common: Common = _DEFAULT,
 ) -> None:
@@ -29,12 +31,13 @@ def sql(
     The tables are views: captures, hookpoints, sequences, vocabulary, activations, latents,
     neighbours, examples, explanations, judgements, scores, replies.
     """
-    import lakeinterp
-    from lakeinterp.report.output import write_result
+    from lakeinterp.report.output import format_of, write_result
 
-    lake = lakeinterp.open(common.load().lake)
+    lake = common.open(common.load())
     relation = lake.sql(_statement(query, file))
-    n_rows = write_result(relation, format=format, output=output, console=console())
+    n_rows = write_result(
+        relation, format=format_of(format, output), output=output, console=console()
+    )
     if output is not None:
         console(stderr=True).print(f"{n_rows:,} rows to {output}")
 
@@ -46,4 +49,4 @@ def _statement(query: str | None, file: Path | None) -> str:
         return query or ""
     if not file.is_file():
         raise NotFound("file", str(file))
-    return file.read_text(encoding="utf-8")
+    return read_text(file)

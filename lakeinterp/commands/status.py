@@ -7,7 +7,7 @@ _DEFAULT = Common()
 
 def status(common: Common = _DEFAULT) -> None:
     """Show what the lake holds and what is unfinished."""
-    import lakeinterp
     from lakeinterp.report.status import status as shown
 
-    console().print(shown(lakeinterp.open(common.load().lake)))
+    config = common.load()
+    console().print(shown(common.open(config), config))

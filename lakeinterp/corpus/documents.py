@@ -6,13 +6,16 @@ A row of a source is a document: a record of JSON lines, Parquet or CSV; a parag
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
+from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lakeinterp import hub
 from lakeinterp.errors import ConfigError, MissingExtra, NotFound
 from lakeinterp.fingerprint import fingerprint
 
@@ -65,9 +68,10 @@ def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[Any]:
         rows = _demo()
     elif (path := Path(config.dataset)).exists():
         rows = _local(path, config)
-    elif path.suffix in {*_LOADERS, *_COMPRESSED} or config.dataset.startswith((".", "/", "~")):
+    elif path.suffix in {*_LOADERS, *_COMPRESSED}:
         raise NotFound("dataset", config.dataset, hint="there is no such file")
     else:
+        hub.refuse_missing_path("dataset", config.dataset)
         ahead = 0 if config.shuffle_rows else skip
         rows, skip = _hub(config, ahead), skip - ahead
     if config.shuffle_rows:
@@ -116,18 +120,50 @@ def _file(path: Path, config: CorpusConfig) -> Iterator[Any]:
     if loader is None:
         known = ", ".join(sorted(_LOADERS))
         raise ConfigError(f"corpus.dataset: {path.name} is none of {known} (.gz and .zst too)")
-    if loader == "json" and _holds_bare_strings(path):
-        yield from _bare_strings(path)
-        return
-    if loader == "text":
-        yield from _paragraphs(path)
-        return
-    yield from _texts(_load(loader, data_files=str(path), split="train"), config)
+    with _reading(path):
+        if not path.stat().st_size:
+            raise ConfigError(f"corpus.dataset: {path} is empty")
+        if loader == "json" and _holds_bare_strings(path):
+            yield from _bare_strings(path)
+        elif loader == "text":
+            yield from _paragraphs(path)
+        else:
+            yield from _texts(_load(loader, data_files=str(path), split="train"), config)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what readers raise for a file that is not what its name says into one clear line.
+
+    Raises:
+        ConfigError: the file is torn, or not UTF-8.
+    """
+    try:
+        yield
+    except UnicodeDecodeError as exc:
+        raise ConfigError(
+            f"corpus.dataset: {path} is not UTF-8; save it as UTF-8, for example with iconv"
+        ) from exc
+    except _reader_errors() as exc:
+        said = " ".join(str(exc).split())
+        raise ConfigError(f"corpus.dataset: {path} cannot be read: {said}") from exc
+
+
+def _reader_errors() -> tuple[type[Exception], ...]:
+    """Return what the loaded readers raise for torn files."""
+    kinds: list[type[Exception]] = [OSError, EOFError, ValueError]
+    named = (("zstandard", "ZstdError"), ("zlib", "error"), ("pyarrow", "ArrowException"))
+    kinds += [getattr(sys.modules[module], name) for module, name in named if module in sys.modules]
+    return tuple(kinds)
 
 
 def _hub(config: CorpusConfig, skip: int) -> Iterator[Any]:
-    rows = _load(config.dataset, name=config.name, split=config.split, revision=config.revision)
-    yield from _texts(rows.skip(skip), config)
+    name = config.dataset
+    try:
+        rows = _load(name, name=config.name, split=config.split, revision=config.revision)
+        yield from _texts(rows.skip(skip), config)
+    except hub.failures() as exc:
+        raise hub.not_found("dataset", name, exc) from exc
 
 
 def _load(path: str, **options: Any) -> Any:
@@ -139,9 +175,9 @@ def _load(path: str, **options: Any) -> Any:
     try:
         return load_dataset(path, streaming=True, **options)
     except DatasetNotFoundError as exc:
-        raise NotFound("dataset", path, hint="no such file here and none of that id") from exc
-    except (ValueError, OSError) as exc:
-        raise ConfigError(f"corpus.dataset: {path}: {exc}") from exc
+        raise hub.not_found("dataset", path, exc) from exc
+    except StopIteration as exc:
+        raise ConfigError(f"corpus.dataset: {options.get('data_files', path)} is empty") from exc
 
 
 def _texts(rows: Any, config: CorpusConfig) -> Iterator[Any]:

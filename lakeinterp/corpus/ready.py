@@ -71,7 +71,7 @@ def _batches(path: Path, config: CorpusConfig, first: int) -> Iterator[npt.NDArr
     if path.is_dir():
         yield _cached(_cache_files(path)[0])[first:]
     elif path.suffix == ".npy":
-        rows = np.load(path, mmap_mode="r")
+        rows = _array(path)
         if rows.ndim == 1:
             whole = len(rows) // config.context_tokens * config.context_tokens
             rows = rows[:whole].reshape(-1, config.context_tokens)
@@ -81,15 +81,32 @@ def _batches(path: Path, config: CorpusConfig, first: int) -> Iterator[npt.NDArr
         yield from _parquet(path, config, first)
 
 
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        rows: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as exc:
+        raise ConfigError(f"corpus.dataset: {path} is no array of NumPy, or torn: {exc}") from exc
+    if rows.dtype.kind not in "iu" or not rows.ndim:
+        raise ConfigError(
+            f"corpus.dataset: {path} holds {rows.dtype} of shape {list(rows.shape)}; token ids are "
+            "integers in one or two dimensions"
+        )
+    return rows
+
+
 def _cache_files(path: Path) -> list[Path]:
     """Return the splits of a delphi cache below a folder: every one holds the same tokens."""
     return sorted(p for p in path.rglob("*.safetensors") if p.stem.replace("_", "").isdigit())
 
 
 def _cached(path: Path) -> npt.NDArray[Any]:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    with safe_open(path, framework="np") as tensors:
+    try:
+        opened = safe_open(path, framework="np")
+    except SafetensorError as exc:
+        raise ConfigError(f"corpus.dataset: {path} is torn: {exc}") from exc
+    with opened as tensors:
         if "tokens" not in tensors.keys():  # noqa: SIM118 - not a mapping
             raise ConfigError(f"corpus.dataset: {path.name} holds no tokens; it was made without")
         tokens: npt.NDArray[Any] = tensors.get_tensor("tokens")
@@ -100,7 +117,10 @@ def _token_column(path: Path, config: CorpusConfig) -> str | None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pq.read_schema(path)
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid as exc:
+        raise ConfigError(f"corpus.dataset: {path} is no Parquet file, or torn: {exc}") from exc
     lists = [f.name for f in schema if pa.types.is_list(f.type) and _is_id(f.type.value_type)]
     wanted = [n for n in lists if n == config.column] if config.column else lists
     return wanted[0] if wanted and not config.chat else None

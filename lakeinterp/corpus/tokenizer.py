@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
+from lakeinterp import hub
 from lakeinterp.errors import ConfigError, MissingExtra
 from lakeinterp.terms import digest
 
@@ -26,15 +28,19 @@ class Tokenizer:
 
         Raises:
             MissingExtra: transformers is not installed.
+            NotFound: there is no such model.
             ConfigError: the model has no fast tokenizer.
         """
         try:
             from transformers import AutoTokenizer
         except ImportError as exc:
             raise MissingExtra("tokenizing", "capture", "transformers") from exc
+        hub.refuse_missing_path("model", model)
         try:
             self._hf: Any = AutoTokenizer.from_pretrained(model, revision=revision)
-        except (OSError, ValueError) as exc:
+        except hub.failures() as exc:
+            if not Path(model).is_dir():
+                raise hub.not_found("model", model, exc) from exc
             raise ConfigError(f"capture.model: {model} has no tokenizer: {_line(exc)}") from exc
         if not getattr(self._hf, "is_fast", False):
             raise ConfigError(f"capture.model: {model} has no fast tokenizer (tokenizer.json)")

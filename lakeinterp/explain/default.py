@@ -54,7 +54,8 @@ class DefaultExplainer:
     def request(self, evidence: Evidence) -> Request:
         """Return the call for one latent; the system message is the same for all latents."""
         strongest = evidence.activating[: self._config.n_shown]
-        top = max(example.peak for example in strongest)
+        # Not the largest peak: a peak is its tile's, and the window may show the tile beside it.
+        top = max(value for example in strongest for value in example.values)
         passages = [self._passage(n, e, top) for n, e in enumerate(strongest, start=1)]
         user = self._user.fill(examples="\n".join(passages))
         return Request(

@@ -30,14 +30,28 @@ FLUSH_LATENTS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Frequency:
+    """How often a latent fires, over all documents: numbers that say nothing of where."""
+
+    status: str
+    n_windows: int
+    n_activations: int
+    density: float
+    """Share of the tokens on which it fires."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What an explainer may know of a latent: nothing of it is from the scorers' documents."""
+    """What an explainer may know of a latent: no token or value of a scorer's document.
+
+    `frequency` alone is counted over all documents, the scorers' too.
+    """
 
     latent: LatentId
     examples: tuple[Example, ...]
     """Of the explain role, in the order of their numbers."""
-    statistics: Mapping[str, Any] | None = None
-    """The latent's row of `latents`."""
+    frequency: Frequency | None = None
+    """None if the latent was not counted."""
 
     @property
     def activating(self) -> tuple[Example, ...]:
@@ -101,14 +115,14 @@ def load_explainer(config: ExplainConfig) -> Explainer:
     return explainer
 
 
-def series_of(explainer: Explainer, config: Config) -> Series:
-    """Return what identifies the explanations that these settings lead to."""
+def series_of(explainer: Explainer, config: Config, sample: str) -> Series:
+    """Return what identifies the explanations that these settings and this sample lead to."""
     models = _models(config.chat.explainer) if explainer.needs_chat else []
     return Series(
         explainer=explainer.name,
         settings=digest([explainer.settings, models]),
         prompt=explainer.prompt,
-        sample=config.sampling.sample,
+        sample=sample,
     )
 
 
@@ -136,6 +150,7 @@ async def explain_unit(
 
     Raises:
         ConfigError: the explainer needs a language model and `chat` is None.
+        LakeError: examples of some of these latents are still to be drawn.
     """
     explainer = load_explainer(config.explain)
     if explainer.needs_chat and chat is None:
@@ -143,10 +158,12 @@ async def explain_unit(
             f"explain.explainer: {explainer.name!r} asks a language model: set chat.explainer, "
             "or use the pattern explainer, which needs none"
         )
-    series = series_of(explainer, config)
-    wanted = _unfinished(lake, unit, config, series)
+    series = series_of(explainer, config, units.sample_id(lake, unit.capture, config.sampling))
+    selected = units.selected_latents(lake, unit, config.sampling)
+    wanted = _unfinished(lake, unit, series, selected)
     if not wanted:
         return Counter()
+    units.require_examples(lake, unit, series.sample, config.sampling, selected)
     vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
     counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
@@ -158,9 +175,9 @@ async def explain_unit(
         counts[row["status"]] += 1
         rows.append(row)
         if len(rows) >= FLUSH_LATENTS:
-            lake.upsert("explanations", rows, scope=scope)
+            lake.upsert("explanations", rows, scope=scope, spans=("latent",))
             rows = []
-    lake.upsert("explanations", rows, scope=scope)
+    lake.upsert("explanations", rows, scope=scope, spans=("latent",))
     return counts
 
 
@@ -188,19 +205,16 @@ async def explain(
     Returns:
         Rows written, by status.
     """
-    row = lake.capture(capture)
-    vocabulary = lake.vocabulary(row["tokenizer"])
-    total: Counter[str] = Counter()
-    for unit in units.units(lake, row["capture"], hookpoints):
-        counts = await explain_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
-        total += counts
-        if progress:
-            progress(unit, counts)
+
+    async def work(unit: Unit, vocabulary: Vocabulary) -> Counter[str]:
+        return await explain_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
+
+    _, total = await units.over_units(lake, capture, hookpoints, work, progress)
     return total
 
 
-def _unfinished(lake: Lake, unit: Unit, config: Config, series: Series) -> list[int]:
-    """Return the selected latents without a finished explanation of the series, sorted."""
+def _unfinished(lake: Lake, unit: Unit, series: Series, selected: Sequence[int]) -> list[int]:
+    """Return the selected latents without a finished explanation of the series, in their order."""
     with lake.connect(explanations=_place(unit)) as con:
         rows = queries.load("explain/finished").run(
             con,
@@ -212,7 +226,6 @@ def _unfinished(lake: Lake, unit: Unit, config: Config, series: Series) -> list[
             transient=sorted(TRANSIENT),
         )
         finished = {explanation for (explanation,) in rows.fetchall()}
-    selected = units.selected_latents(lake, unit, config.sampling)
     return [i for i in selected if series.explanation(_id(unit, i)) not in finished]
 
 
@@ -220,21 +233,34 @@ def _evidence(
     lake: Lake, unit: Unit, series: Series, vocabulary: Vocabulary, wanted: Sequence[int]
 ) -> Iterator[Evidence]:
     """Yield the evidence of every wanted latent in their order, of those without examples too."""
-    inside = f"{_place(unit)} AND latent >= {wanted[0]} AND latent <= {wanted[-1]}"
-    statistics = {row["latent"]: row for row in lake.rows("latents", inside)}
-    remaining = iter(wanted)
-    for latent, examples in units.examples(
-        lake, unit, series.sample, vocabulary, "explain", wanted
-    ):
-        for absent in remaining:
-            if absent == latent:
-                break
-            yield Evidence(latent=_id(unit, absent), examples=(), statistics=statistics.get(absent))
+    frequency = _frequencies(lake, unit, wanted)
+    drawn = units.examples(lake, unit, series.sample, vocabulary, "explain", wanted)
+    latent, examples = next(drawn, _NONE)
+    for one in wanted:
+        is_drawn = one == latent
         yield Evidence(
-            latent=_id(unit, latent), examples=examples, statistics=statistics.get(latent)
+            latent=_id(unit, one),
+            examples=examples if is_drawn else (),
+            frequency=frequency.get(one),
         )
-    for absent in remaining:
-        yield Evidence(latent=_id(unit, absent), examples=(), statistics=statistics.get(absent))
+        if is_drawn:
+            latent, examples = next(drawn, _NONE)
+
+
+_NONE: tuple[int | None, tuple[Example, ...]] = (None, ())
+
+
+def _frequencies(lake: Lake, unit: Unit, wanted: Sequence[int]) -> dict[int, Frequency]:
+    inside = f"{_place(unit)} AND latent >= {wanted[0]} AND latent <= {wanted[-1]}"
+    return {
+        row["latent"]: Frequency(
+            status=row["status"],
+            n_windows=row["n_windows"],
+            n_activations=row["n_activations"],
+            density=row["density"],
+        )
+        for row in lake.rows("latents", inside)
+    }
 
 
 async def _row(
@@ -269,10 +295,10 @@ async def _row(
 
 
 def _why(evidence: Evidence, skip: SkipUnit) -> str:
-    if evidence.statistics is None or not isinstance(skip, TooFewExamples):
+    found = evidence.frequency
+    if found is None or not isinstance(skip, TooFewExamples):
         return str(skip)
-    row = evidence.statistics
-    return f"{skip} in the explainer's documents ({row['status']}: {row['n_windows']} in all)"
+    return f"{skip} in the explainer's documents ({found.status}: {found.n_windows} in all)"
 
 
 def _json(detail: Mapping[str, Any] | None) -> str | None:

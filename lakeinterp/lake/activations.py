@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 128 * 1024
 """Rows; one latent of a file is read in about one row group."""
-_COLUMNS = pa.schema([schemas.TABLES["activations"].schema.field(c) for c in (3, 4, 5)])
+COLUMNS = pa.schema([schemas.TABLES["activations"].schema.field(c) for c in (3, 4, 5)])
+"""What a file holds; its folders hold the rest."""
+WRITER: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 3,
+    "use_dictionary": ["latent"],
+    "column_encoding": {"token": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
+    "sorting_columns": [pq.SortingColumn(0), pq.SortingColumn(1)],
+}
+"""How Parquet is written: of `pyarrow.parquet.ParquetWriter`."""
 
 
 def default_buckets(n_latents: int) -> int:
@@ -66,7 +75,7 @@ def write_activations(
         raise SchemaError("activations: rows must be sorted by latent")
     written = []
     for bucket, rows in _by_bucket(latents, latents_per_bucket):
-        table = pa.table([latents[rows], tokens[rows], values[rows]], schema=_COLUMNS)
+        table = pa.table([latents[rows], tokens[rows], values[rows]], schema=COLUMNS)
         written.append(
             store.write_parquet(
                 "activations",
@@ -75,12 +84,8 @@ def write_activations(
                 partition={"capture": capture, "hookpoint": hookpoint, "bucket": bucket},
                 name=name,
                 statistics=("latent", "token"),
-                compression="zstd",
-                compression_level=3,
-                use_dictionary=["latent"],
-                column_encoding={"token": "DELTA_BINARY_PACKED", "value": "BYTE_STREAM_SPLIT"},
                 row_group_size=ROW_GROUP,
-                sorting_columns=[pq.SortingColumn(0), pq.SortingColumn(1)],
+                **WRITER,
             )
         )
     return written

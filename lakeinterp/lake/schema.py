@@ -211,7 +211,7 @@ _ALL = (
         ("probability", pa.float64()),
         ("status", pa.string()),
         ("reason", pa.string()),
-        ("reply_key", pa.string()),
+        ("reply_keys", pa.list_(pa.string())),
         key=("capture", "hookpoint", "latent", "explanation", "scorer", "settings", "item"),
         partition=("capture", "hookpoint"),
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -75,6 +77,25 @@ class Store:
         with translated(self.address(*parts)):
             return bool(self.fs.exists(self.path(*parts)))
 
+    def require_writable(self) -> None:
+        """Find out before a client does that a local place cannot be written to.
+
+        Raises:
+            StorageError: it is read-only, not permitted, or below a file.
+        """
+        if not self.is_local:
+            return
+        place = self.root
+        while not os.path.lexists(place):
+            place = os.path.dirname(place)
+        with translated(self.root):
+            if not os.path.isdir(place):
+                raise NotADirectoryError(errno.ENOTDIR, "Not a directory", place)
+            if not os.access(place, os.W_OK):
+                is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+                code = errno.EROFS if is_read_only else errno.EACCES
+                raise OSError(code, os.strerror(code), place)
+
     def write_parquet(
         self,
         table_name: str,
@@ -141,6 +162,27 @@ class Store:
             finally:
                 if os.path.exists(partial):
                     os.unlink(partial)
+
+    def open(self, table_name: str, relative: str) -> Any:
+        """Open a file for reading; bytes are fetched as they are asked for."""
+        return self.fs.open(self.path(table_name, relative), "rb")
+
+    def age_s(self, table_name: str, relative: str) -> float | None:
+        """Return how long ago a file was written by this machine's clock, None if it is gone."""
+        with translated(self.address(table_name, relative)):
+            try:
+                written = self.fs.modified(self.path(table_name, relative))
+            except FileNotFoundError:
+                return None
+            return float(time.time() - written.timestamp())
+
+    def remove(self, table_name: str, relative: str) -> None:
+        """Delete a file; one that is gone is no error."""
+        with translated(self.address(table_name, relative)):
+            try:
+                self.fs.rm_file(self.path(table_name, relative))
+            except FileNotFoundError:
+                return
 
     def size(self, table_name: str, relative: str) -> int:
         """Return the bytes of a file.

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lakeinterp.errors import LakeError, NotFound, SchemaError
 from lakeinterp.lake import commits
@@ -67,7 +68,7 @@ class Lake:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
-        if not self.store.exists(name, "_delta_log"):
+        if self.store.is_local and not self.store.exists(name, "_delta_log"):
             return None
         try:
             return DeltaTable(self.store.address(name), storage_options=self.store.options)
@@ -93,6 +94,7 @@ class Lake:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
+        self.store.require_writable()
         if (found := self.table(name)) is not None:
             return found
         definition = schemas.table(name)
@@ -126,8 +128,8 @@ class Lake:
             return []
         with translated(self.store.address(name)):
             uris = list(delta.file_uris(file_pruning_predicate=where))
-        # An object store's address comes back as a URL, with %xx for what is no letter.
-        root = delta.table_uri.rstrip("/")
+        # The table's own address comes back as a URL, with %xx for what is no letter.
+        root = delta.table_uri.removeprefix("file://").rstrip("/")
         return [uri.replace(root, self.store.address(name), 1) for uri in uris]
 
     # -- writing ------------------------------------------------------------------------------
@@ -172,33 +174,46 @@ class Lake:
         rows: pa.Table | Sequence[Mapping[str, object]],
         *,
         scope: Mapping[str, str | int],
+        spans: Sequence[str] = (),
+        app: str | None = None,
+        after: int = 0,
     ) -> int:
         """Insert rows, replacing those that share the table's key. Safe beside other writers.
 
         Args:
             name: Table.
             rows: An Arrow table of the table's schema, or one mapping a row.
-            scope: Column to value that all rows share, for example capture and hookpoint; only
-                files that can hold such rows are read.
+            scope: Column to value that all rows share; only files that can hold such rows are read.
+            spans: Integer columns the key decides; only files that reach into their range are read.
+            app: Application id to record with the commit, at version `after` + 1.
+            after: What must be recorded under `app` before; see `publish`.
 
         Returns:
-            The number of rows given.
+            The number of rows given; 0 if `app` is not at `after`, and then nothing is written.
 
         Raises:
             SchemaError: the rows do not fit the table; nothing was written.
             Conflict: other writers won every retry.
         """
+        from deltalake import CommitProperties, Transaction
+
         definition = schemas.table(name)
         source = as_table(definition, rows)
         if not source.num_rows:
             return 0
         matches = [f"target.{column} = source.{column}" for column in definition.key]
         matches += [f"target.{column} = {literal(value)}" for column, value in scope.items()]
+        matches += [_span(source, column) for column in spans]
+        stamp = CommitProperties(app_transactions=[Transaction(app, after + 1)]) if app else None
 
         def attempt() -> int:
+            delta = self.create(name)
+            if app and (delta.transaction_version(app) or 0) != after:
+                return 0
             (
-                self.create(name)
-                .merge(source, " AND ".join(matches), "source", "target")
+                delta.merge(
+                    source, " AND ".join(matches), "source", "target", commit_properties=stamp
+                )
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
                 .execute()
@@ -265,12 +280,18 @@ class Lake:
         """Return a table as a Polars LazyFrame; an empty one if nothing was written yet."""
         import polars as pl
 
-        delta = self.table(name)
-        if delta is None:
-            empty = pl.from_arrow(schemas.table(name).schema.empty_table())
-            assert isinstance(empty, pl.DataFrame)
+        empty = pl.from_arrow(schemas.table(name).schema.empty_table())
+        assert isinstance(empty, pl.DataFrame)
+        if not (files := self.files(name)):
             return empty.lazy()
-        return pl.scan_delta(delta)
+        hive = {column: empty.schema[column] for column in schemas.table(name).partition}
+        return pl.scan_parquet(
+            files,
+            hive_schema=hive or None,
+            hive_partitioning=bool(hive),
+            glob=False,
+            storage_options=self.store.options,
+        ).select(empty.columns)
 
     def rows(self, name: str, where: str | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table that fulfil a SQL condition, as dictionaries."""
@@ -327,6 +348,12 @@ class Lake:
 def literal(value: str | int) -> str:
     """Return a value as a SQL literal; for Delta predicates, which take no parameters."""
     return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+
+def _span(rows: pa.Table, column: str) -> str:
+    """Return the condition that the table's column lies in the range it has in some rows."""
+    found = pc.min_max(rows[column]).as_py()
+    return f"target.{column} >= {int(found['min'])} AND target.{column} <= {int(found['max'])}"
 
 
 def where(**values: str | int) -> str:

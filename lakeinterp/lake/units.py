@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
-from lakeinterp.errors import ConfigError, NotFound
+from lakeinterp.errors import ConfigError, LakeError, NotFound
 from lakeinterp.lake import queries
 from lakeinterp.lake.tables import where
-from lakeinterp.terms import Example, Unit
+from lakeinterp.terms import Example, Unit, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from lakeinterp.config import SamplingConfig
     from lakeinterp.lake.tables import Lake
@@ -74,6 +75,60 @@ def shard_sequences(lake: Lake, capture: str) -> int | None:
     return tokens // row["context_tokens"] if tokens else None
 
 
+def sample_id(
+    lake: Lake, capture: str, sampling: SamplingConfig, *, n_sequences: int | None = None
+) -> str:
+    """Return what the `sample` column holds for examples drawn now: settings and captured text.
+
+    More captured tokens lead to other windows, and so to another sample: explanations and scores
+    of the earlier one keep the examples they were made from.
+
+    Args:
+        lake: The lake.
+        capture: Capture id.
+        sampling: The settings.
+        n_sequences: Captured sequences, if they were counted; None counts them.
+    """
+    n = captured_sequences(lake, capture) if n_sequences is None else n_sequences
+    return digest([sampling.sample, n])
+
+
+def examples_app(unit: Unit, sample: str) -> str:
+    """Return the application id under which the commits of a unit's examples are recorded."""
+    return f"examples/{unit}/{sample}"
+
+
+async def over_units(
+    lake: Lake,
+    capture: str | None,
+    hookpoints: Sequence[str],
+    work: Callable[[Unit, Vocabulary], Awaitable[Counter[str]]],
+    progress: Callable[[Unit, Counter[str]], None] | None = None,
+) -> tuple[list[Unit], Counter[str]]:
+    """Do a piece of work on every unit of a capture, one after the other.
+
+    Args:
+        lake: The lake.
+        capture: Name; None takes the only one there is.
+        hookpoints: Names; empty takes all.
+        work: From a unit and the capture's vocabulary to the rows written, by status.
+        progress: Called after each unit with what it wrote.
+
+    Returns:
+        The units in their order, and the rows written in all.
+    """
+    row = lake.capture(capture)
+    vocabulary = lake.vocabulary(row["tokenizer"])
+    total: Counter[str] = Counter()
+    found = units(lake, row["capture"], hookpoints)
+    for unit in found:
+        counts = await work(unit, vocabulary)
+        total += counts
+        if progress:
+            progress(unit, counts)
+    return found, total
+
+
 def latents_of(lake: Lake, unit: Unit) -> range:
     """Return the latents of a unit."""
     key = where(capture=unit.capture, hookpoint=unit.hookpoint)
@@ -117,6 +172,51 @@ def selected_latents(lake: Lake, unit: Unit, sampling: SamplingConfig) -> list[i
     return [latent for (latent,) in rows if latent in inside]
 
 
+def require_examples(
+    lake: Lake, unit: Unit, sample: str, sampling: SamplingConfig, latents: Sequence[int]
+) -> None:
+    """Refuse to go on before the examples of chosen latents have been drawn from what is captured.
+
+    Without this a latent nobody drew for would be written down as one with too few windows.
+
+    Args:
+        lake: The lake.
+        unit: Where the latents are.
+        sample: As `sample_id` returns it.
+        sampling: The settings.
+        latents: As `selected_latents` returns them.
+
+    Raises:
+        LakeError: the sample was not drawn for this unit, or not for one of the latents.
+    """
+    place = where(capture=unit.capture, hookpoint=unit.hookpoint)
+    with lake.connect(examples=f"{place} AND bucket = {unit.bucket}", latents=place) as con:
+        undrawn = (
+            queries.load("sampling/undrawn")
+            .run(
+                con,
+                capture=unit.capture,
+                hookpoint=unit.hookpoint,
+                bucket=unit.bucket,
+                sample=sample,
+                latents=list(latents),
+                min_windows=sampling.min_windows,
+            )
+            .fetchall()
+        )
+    if any(is_due for _, is_due in undrawn):
+        why = "for some of the latents chosen" if len(undrawn) < len(latents) else ""
+        raise LakeError(_undrawn(unit, why))
+    # Latents that were too rare when they were counted may not be by now.
+    if len(undrawn) == len(latents) and not lake.committed("examples", examples_app(unit, sample)):
+        raise LakeError(_undrawn(unit, ""))
+
+
+def _undrawn(unit: Unit, why: str) -> str:
+    why = why or "with these settings from the tokens that are captured by now"
+    return f"{unit}: no examples were drawn {why}: run `lakeinterp sample` first"
+
+
 def examples(
     lake: Lake,
     unit: Unit,
@@ -130,7 +230,7 @@ def examples(
     Args:
         lake: The lake.
         unit: Which latents.
-        sample: Digest of the sampling settings; see `SamplingConfig.sample`.
+        sample: As `sample_id` returns it.
         vocabulary: Of the capture's tokenizer; gives the examples their `pieces`.
         role: Only this role's examples; None gives both.
         latents: Only these; None gives all that have examples.

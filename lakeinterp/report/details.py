@@ -24,13 +24,17 @@ def details(reader: Reader, con: duckdb.DuckDBPyConnection, batch: list[Listed])
     keys = [(one.hookpoint, one.latent) for one in batch]
     explanations = _explanations(reader, con, keys)
     samples = {key: _sample(reader, explanations[key]) for key in keys}
-    marks = _marks(reader, con, explanations)
+    # A number means another window in another sample, so marks are those of the sample shown.
+    shown = [e for key in keys for e in explanations[key] if e.sample == samples[key]]
+    marks = _marks(reader, con, shown)
     sections = _sections(reader, con, batch, samples, marks)
     return [
         Latent(
             listed=one,
             explanations=tuple(explanations[key]),
             sections=tuple(sections[key]),
+            sample=samples[key],
+            is_older=samples[key] not in (None, reader.newest_sample),
         )
         for one, key in zip(batch, keys, strict=True)
     ]
@@ -79,11 +83,11 @@ def _sample(reader: Reader, explanations: list[Explanation]) -> str | None:
 def _marks(
     reader: Reader,
     con: duckdb.DuckDBPyConnection,
-    explanations: dict[_Key, list[Explanation]],
+    explanations: list[Explanation],
 ) -> dict[tuple[str, int, int], list[Mark]]:
     """Return the marks of each example (hookpoint, latent, example), in the order of pairs."""
     names = _mark_names(reader)
-    explainers = {e.explanation: e.explainer for found in explanations.values() for e in found}
+    explainers = {e.explanation: e.explainer for e in explanations}
     marks: dict[tuple[str, int, int], list[tuple[int, Mark]]] = defaultdict(list)
     for row in _dicts(con, "judged", capture=reader.name, explanations=list(explainers)):
         pair = Pair(explainers[row["explanation"]], row["scorer"])

@@ -61,13 +61,18 @@ def _hookpoints(reader: Reader) -> Fact:
 
 
 def _sampling(reader: Reader) -> list[Fact]:
-    """Return how the explanations' samples were drawn; only their digest if settings differ."""
+    """Return how the explanations' samples were drawn, the newest first.
+
+    Of samples that the settings do not give now only the digest is known.
+    """
     mine, found = reader.config.sampling, []
-    for sample in list(reader.samples())[:3]:
-        if sample == mine.sample:
-            found.append(Fact("Examples", _sampling_words(mine), f"seed {mine.seed}"))
+    for sample, n in list(reader.samples().items())[:3]:
+        name = "Examples" if sample == reader.newest_sample else "Earlier examples"
+        if sample == reader.present_sample:
+            found.append(Fact(name, _sampling_words(mine), f"seed {mine.seed}"))
         else:
-            found.append(Fact("Examples", f"sample {sample[:8]}", "drawn with other settings"))
+            drawn = f"of {words.count(n)} explanations, drawn with other settings or fewer tokens"
+            found.append(Fact(name, f"sample {sample[:8]}", drawn))
     return found
 
 

@@ -15,7 +15,6 @@ import sys
 from contextlib import contextmanager
 from datetime import date, datetime, time
 from decimal import Decimal
-from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
 
@@ -23,7 +22,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.text import Text
 
 from lakeinterp.errors import ConfigError, NotFound, QueryError
@@ -35,9 +33,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from rich.console import Console
     from rich.table import Table
 
 Format = Literal["table", "csv", "json", "parquet"]
+_ENDINGS: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 SHOWN_ROWS = 50
 """Rows of a table."""
 _COUNTED_ROWS = 100_000
@@ -45,7 +45,6 @@ _COUNTED_ROWS = 100_000
 _BATCH_ROWS = 16_384
 _NARROWEST = 12
 """Columns of the terminal that one column of a result needs to be readable."""
-_FILE_WIDTH = 160
 _MAPS: dict[str, Any] = {"maps_as_pydicts": "lossy"}
 _AS_TEXT = ("INTERVAL", "BIT", "UNION", "TIME WITH TIME ZONE", "UHUGEINT")
 
@@ -72,7 +71,7 @@ def write_result(
         The number of rows written; of a table, of rows found.
 
     Raises:
-        ConfigError: Parquet without a file, or two JSON columns of one name.
+        ConfigError: Parquet without a file, a table into one, or two JSON columns of one name.
         NotFound: no such format.
         QueryError: the query fails on the way; no file is left.
     """
@@ -80,14 +79,34 @@ def write_result(
         raise NotFound("format", format, get_args(Format))
     if format == "parquet" and output is None:
         raise ConfigError("--format parquet is not for a terminal or a pipe: add --output FILE")
+    if format == "table" and output is not None:
+        raise ConfigError(
+            f"--format table shows {SHOWN_ROWS} rows to people; a file takes csv, json or parquet"
+        )
     try:
         reader = _plain_types(relation).to_arrow_reader(_BATCH_ROWS)
-        if format == "table" and output is None:
+        if format == "table":
             return _write_table(reader, console)
         with _sink(output) as sink:
             return _WRITERS[format](reader, sink)
     except duckdb.Error as exc:
         raise QueryError(str(exc)) from exc
+
+
+def format_of(format: Format | None, output: Path | None) -> Format:
+    """Return the format asked for, else the one that a file's name ends in, else a table.
+
+    Raises:
+        ConfigError: none is asked for and the file's name says none.
+    """
+    if format is not None or output is None:
+        return format or "table"
+    found = _ENDINGS.get(output.suffix.lower())
+    if found is None:
+        raise ConfigError(
+            f"--output {output}: end the name in {', '.join(_ENDINGS)}, or give --format"
+        )
+    return found
 
 
 @contextmanager
@@ -194,19 +213,10 @@ def _write_parquet(reader: pa.RecordBatchReader, sink: BinaryIO) -> int:
     return n_rows
 
 
-def _write_text(reader: pa.RecordBatchReader, sink: BinaryIO) -> int:
-    text = TextIOWrapper(sink, encoding="utf-8", write_through=True)
-    try:
-        return _write_table(reader, Console(file=text, width=_FILE_WIDTH))
-    finally:
-        text.detach()
-
-
 _WRITERS: dict[str, Callable[[pa.RecordBatchReader, BinaryIO], int]] = {
     "csv": _write_csv,
     "json": _write_json,
     "parquet": _write_parquet,
-    "table": _write_text,
 }
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from lakeinterp.errors import NotFound
-from lakeinterp.lake import queries, where
+from lakeinterp.lake import queries, units, where
 from lakeinterp.report import statistics
 from lakeinterp.report.details import details
 from lakeinterp.report.records import (
@@ -145,8 +145,18 @@ class Reader:
         )
 
     def samples(self) -> dict[str, int]:
-        """Return the samples behind the explanations and how many explanations each has."""
+        """Return the samples behind the explanations, newest first, with their explanations."""
         return {row["sample"]: row["n_explanations"] for row in self._rows("sample_sizes")}
+
+    @cached_property
+    def newest_sample(self) -> str | None:
+        """The sample of the newest explanation; None without explanations."""
+        return next(iter(self.samples()), None)
+
+    @cached_property
+    def present_sample(self) -> str:
+        """The sample that these settings give of what is captured by now."""
+        return units.sample_id(self.lake, self.name, self.config.sampling)
 
     def listings(self) -> tuple[Listing, ...]:
         """Return for each hookpoint how many latents are scored, explained only, or neither."""

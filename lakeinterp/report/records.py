@@ -234,6 +234,10 @@ class Latent:
     listed: Listed
     explanations: tuple[Explanation, ...]
     sections: tuple[ExampleSection, ...]
+    sample: str | None = None
+    """Of the examples in `sections`."""
+    is_older: bool = False
+    """Whether other latents have explanations of a newer sample."""
 
     def of(self, role: str, *, active: bool) -> tuple[ExampleSection, ...]:
         """Return a role's sections: the activating ones, or the negatives."""

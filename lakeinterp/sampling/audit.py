@@ -62,7 +62,7 @@ def offending(session: Session, unit: Unit, name: str) -> pa.Table:
         **unit_key(unit),
         **session.text,
         **session.config.model_dump(),
-        "sample": session.config.sample,
+        "sample": session.sample,
     }
     query = queries.load(name)
     return query.table(session.con, **{key: values[key] for key in query.params})

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from lakeinterp.errors import LakeError
 from lakeinterp.lake import queries
 from lakeinterp.lake.tables import where
-from lakeinterp.lake.units import latents_of, selected_latents
+from lakeinterp.lake.units import examples_app, latents_of, selected_latents
 from lakeinterp.sampling.audit import audit
 from lakeinterp.sampling.session import session_for, stamp, unit_key
 from lakeinterp.sampling.statistics import with_constants
@@ -74,7 +74,8 @@ def examples_unit(
     """Draw, audit and write the examples of a unit's chosen latents, or find that they are there.
 
     An example depends on the settings, the captured tokens and its latent alone, so latents
-    chosen later leave those drawn before as they are. Rows of other samples stay.
+    chosen later leave those drawn before as they are. Rows of other samples stay, those drawn
+    from fewer tokens among them: explanations and scores may have been made from them.
 
     Args:
         lake: The lake; the statistics of the unit's whole hookpoint must be in it.
@@ -90,7 +91,7 @@ def examples_unit(
     selected = selected_latents(lake, unit, config)
     with session_for(lake, unit, config, session) as opened:
         _require_statistics(opened, unit)
-        app = f"examples/{unit}/{config.sample}"
+        app = examples_app(unit, opened.sample)
         made_from = stamp(_STATEMENTS, opened.n_sequences)
         is_stale = lake.committed("examples", app) != made_from
         todo = selected if is_stale else _missing(opened, unit, selected)
@@ -98,7 +99,7 @@ def examples_unit(
             return _drawn(opened, unit, selected, is_new=False)
         rows = draw(opened, unit, todo)
         audit(opened, unit, rows)
-        scope = where(sample=config.sample, **unit_key(unit))
+        scope = where(sample=opened.sample, **unit_key(unit))
         if not is_stale:
             scope += f" AND latent IN ({', '.join(map(str, todo))})"
         lake.replace("examples", rows, where=scope, app=app, version=made_from)
@@ -117,7 +118,7 @@ def draw(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:
     nothing = {"neighbour": pa.int32(), "similarity": pa.float64()}
     for name, kind in nothing.items():
         rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
-    return with_constants(rows, sample=session.config.sample, **unit_key(unit))
+    return with_constants(rows, sample=session.sample, **unit_key(unit))
 
 
 def _draw_windows(session: Session, unit: Unit, latents: Sequence[int]) -> None:
@@ -225,7 +226,7 @@ def _missing(session: Session, unit: Unit, selected: Sequence[int]) -> list[int]
         queries.load("sampling/missing")
         .run(
             session.con,
-            sample=session.config.sample,
+            sample=session.sample,
             latents=selected,
             min_windows=session.config.min_windows,
             **unit_key(unit),
@@ -240,12 +241,12 @@ def _drawn(session: Session, unit: Unit, selected: Sequence[int], *, is_new: boo
     asked = config.model_dump(include={"n_explain", "n_explain_negatives", "n_score", "n_random"})
     summary: list[dict[str, Any]] = (
         queries.load("sampling/summary")
-        .table(session.con, sample=config.sample, latents=selected, **asked, **unit_key(unit))
+        .table(session.con, sample=session.sample, latents=selected, **asked, **unit_key(unit))
         .to_pylist()
     )
     return DrawnUnit(
         unit=unit,
-        sample=config.sample,
+        sample=session.sample,
         n_selected=len(selected),
         n_drawn=max((row["n_latents"] for row in summary), default=0),
         n_examples=sum(row["n_examples"] for row in summary),

@@ -29,7 +29,7 @@ class SampledUnit:
 
     unit: Unit
     sample: str
-    """Digest of the settings; the examples carry it."""
+    """Digest of the settings and the captured tokens; the examples carry it."""
     n_latents: int
     n_ok: int
     n_rare: int

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lakeinterp.lake import queries
 from lakeinterp.lake.connect import refresh
 from lakeinterp.lake.tables import where
-from lakeinterp.lake.units import captured_sequences
+from lakeinterp.lake.units import captured_sequences, sample_id
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Session:
     context_tokens: int
     n_sequences: int
     """Leading sequences of the corpus that the capture has processed."""
+    sample: str
+    """What the `sample` column holds for examples drawn here; see `units.sample_id`."""
     _where: dict[str, str] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
     _windows_of: tuple[Unit, frozenset[int]] | None = None
@@ -119,6 +121,7 @@ def open_session(
     unit = where(capture=capture, **({"hookpoint": hookpoint} if hookpoint else {}))
     corpus = where(corpus=row["corpus"])
     pruned = {"activations": key, "examples": key, "latents": unit, "sequences": corpus}
+    n_sequences = captured_sequences(lake, capture)
     with lake.connect(**pruned) as con:
         con.execute("SET preserve_insertion_order = false")
         session = Session(
@@ -128,7 +131,8 @@ def open_session(
             con=con,
             corpus=row["corpus"],
             context_tokens=row["context_tokens"],
-            n_sequences=captured_sequences(lake, capture),
+            n_sequences=n_sequences,
+            sample=sample_id(lake, capture, config, n_sequences=n_sequences),
             _where=pruned,
         )
         session.run(

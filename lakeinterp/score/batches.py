@@ -110,7 +110,7 @@ class LabelJudge:
                 call=call,
                 status=asked.status,
                 reason=asked.reason,
-                reply_key=asked.reply_keys[-1] if asked.reply_keys else None,
+                reply_keys=asked.reply_keys,
             )
             for item, label in zip(batch, labels, strict=True)
         ]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import duckdb
+    import pyarrow as pa
 
     from lakeinterp.chat.types import Chat
     from lakeinterp.config import Config
@@ -45,6 +46,8 @@ class Scoring:
     scorer: Scorer
     settings: str
     """Digest of the scorer's settings and of the models that are asked."""
+    sample: str
+    """Of the examples that explanations are made from and judged on."""
     run: str
 
     @property
@@ -52,10 +55,19 @@ class Scoring:
         """Capture and hookpoint."""
         return {"capture": self.unit.capture, "hookpoint": self.unit.hookpoint}
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection that sees the hookpoint's rows."""
-        key = where(**self.place)
-        return self.lake.connect(explanations=key, latents=key, judgements=key, scores=key)
+    def connect(self, latents: Sequence[int] | None) -> duckdb.DuckDBPyConnection:
+        """Return a connection that sees the hookpoint's explanations and latents.
+
+        Of its judgements and scores it sees at least those of `latents`; None sees all.
+        """
+        key = mine = where(**self.place)
+        if latents:
+            mine += f" AND latent >= {min(latents)} AND latent <= {max(latents)}"
+        return self.lake.connect(explanations=key, latents=key, judgements=mine, scores=mine)
+
+    def write(self, name: str, rows: pa.Table | Sequence[Mapping[str, object]]) -> int:
+        """Write rows of some of the hookpoint's latents; return how many."""
+        return self.lake.upsert(name, rows, scope=self.place, spans=("latent",))
 
     @property
     def who(self) -> dict[str, str]:
@@ -91,17 +103,20 @@ async def score_unit(
 
     Raises:
         ConfigError: a scorer needs a language model and `chat` is None.
+        LakeError: examples of some of these latents are still to be drawn.
     """
     counts: Counter[str] = Counter()
     selected = units.selected_latents(lake, unit, config.sampling)
+    sample = units.sample_id(lake, unit.capture, config.sampling)
     for name in config.score.scorers:
-        scoring = _scoring(lake, unit, config, name, run)
+        scoring = _scoring(lake, unit, config, name, sample, run)
         if scoring.scorer.needs_chat and chat is None:
             raise ConfigError(
                 f"score.scorers: {name!r} asks a language model: set chat.judge or "
                 "chat.explainer, or use the pattern scorer, which needs none"
             )
-        with scoring.connect() as con:
+        units.require_examples(lake, unit, sample, config.sampling, selected)
+        with scoring.connect(selected) as con:
             own = _own(con, scoring, selected)
             wanted = _wanted(con, scoring, own)
         if wanted:
@@ -136,17 +151,13 @@ async def score(
     Returns:
         Judgements written, by status.
     """
-    row = lake.capture(capture)
-    vocabulary = lake.vocabulary(row["tokenizer"])
-    total: Counter[str] = Counter()
-    found = units.units(lake, row["capture"], hookpoints)
-    for unit in found:
-        counts = await score_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
-        total += counts
-        if progress:
-            progress(unit, counts)
-    for hookpoint in dict.fromkeys(unit.hookpoint for unit in found):
-        finish_hookpoint(lake, row["capture"], hookpoint, config, run=run)
+
+    async def work(unit: Unit, vocabulary: Vocabulary) -> Counter[str]:
+        return await score_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
+
+    found, total = await units.over_units(lake, capture, hookpoints, work, progress)
+    for place in dict.fromkeys((unit.capture, unit.hookpoint) for unit in found):
+        finish_hookpoint(lake, *place, config, run=run)
     return total
 
 
@@ -161,15 +172,16 @@ def finish_hookpoint(lake: Lake, capture: str, hookpoint: str, config: Config, *
         The rows of `scores` that changed.
     """
     anywhere = Unit(capture=capture, hookpoint=hookpoint, bucket=0)
+    sample = units.sample_id(lake, capture, config.sampling)
     n_changed = 0
     for name in config.score.scorers:
-        scoring = _scoring(lake, anywhere, config, name, run)
-        with scoring.connect() as con:
+        scoring = _scoring(lake, anywhere, config, name, sample, run)
+        with scoring.connect(None) as con:
             n_changed += _write_metrics(con, scoring, None, pooled=True)
     return n_changed
 
 
-def _scoring(lake: Lake, unit: Unit, config: Config, name: str, run: str) -> Scoring:
+def _scoring(lake: Lake, unit: Unit, config: Config, name: str, sample: str, run: str) -> Scoring:
     scorer = load_scorer(name, config.score)
     route = config.chat.judge if config.chat.judge.deployments else config.chat.explainer
     models = sorted({d.model for d in route.deployments}) if scorer.needs_chat else []
@@ -179,6 +191,7 @@ def _scoring(lake: Lake, unit: Unit, config: Config, name: str, run: str) -> Sco
         config=config,
         scorer=scorer,
         settings=digest([scorer.settings, models]),
+        sample=sample,
         run=run,
     )
 
@@ -191,7 +204,7 @@ def _own(
         con,
         **scoring.place,
         explainer=scoring.config.explain.explainer,
-        sample=scoring.config.sampling.sample,
+        sample=scoring.sample,
         latents=list(latents),
     )
     return list(table.to_pylist())
@@ -227,7 +240,7 @@ def _borrowed(
         **scoring.place,
         explainer=config.explain.explainer,
         settings=settings,
-        sample=config.sampling.sample,
+        sample=scoring.sample,
         latents=list(latents),
         n=config.score.n_borrowed,
         reach=max(REACH, config.score.n_borrowed),
@@ -257,7 +270,7 @@ async def _judge(
     examples = units.examples(
         scoring.lake,
         scoring.unit,
-        scoring.config.sampling.sample,
+        scoring.sample,
         vocabulary,
         "score",
         sorted(wanted),
@@ -270,9 +283,9 @@ async def _judge(
         counts.update(row["status"] for row in judged)
         rows += judged
         if len(rows) >= FLUSH_ROWS:
-            scoring.lake.upsert("judgements", rows, scope=scoring.place)
+            scoring.write("judgements", rows)
             rows = []
-    scoring.lake.upsert("judgements", rows, scope=scoring.place)
+    scoring.write("judgements", rows)
     return counts
 
 
@@ -314,19 +327,20 @@ def _row(scoring: Scoring, task: ScoringTask, judgement: Judgement) -> dict[str,
         "probability": judgement.probability,
         "status": judgement.status,
         "reason": judgement.reason,
-        "reply_key": judgement.reply_key,
+        "reply_keys": list(judgement.reply_keys),
     }
 
 
 def _measure(scoring: Scoring, own: Sequence[Mapping[str, Any]]) -> None:
     """Write the scores of a unit's explanations, and a row for each that has nothing to judge."""
     made = {"run": scoring.run, "created_at": now()}
-    with scoring.connect() as con:
+    latents = [row["latent"] for row in own]
+    with scoring.connect(latents) as con:
         empty = queries.load("score/unscored").table(
             con, **scoring.who, **made, explanations=[row["explanation"] for row in own]
         )
-        _write_metrics(con, scoring, [row["latent"] for row in own], pooled=False)
-    scoring.lake.upsert("scores", empty, scope=scoring.place)
+        _write_metrics(con, scoring, latents, pooled=False)
+    scoring.write("scores", empty)
 
 
 def _write_metrics(
@@ -344,4 +358,4 @@ def _write_metrics(
         run=scoring.run,
         created_at=now(),
     )
-    return scoring.lake.upsert("scores", rows, scope=scoring.place)
+    return scoring.write("scores", rows)

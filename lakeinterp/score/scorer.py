@@ -60,7 +60,8 @@ class Judgement:
     """Number of the call that held the item; items of one call are not independent."""
     status: Status = "ok"
     reason: str = ""
-    reply_key: str | None = None
+    reply_keys: tuple[str, ...] = ()
+    """Of all replies that were asked for, in their order; the last one was read."""
 
 
 class Scorer(Protocol):

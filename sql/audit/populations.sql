@@ -1,13 +1,12 @@
 -- name: audit/populations
 -- Latents whose populations do not add up to the corpus. A role's quantiles and its silent tiles
--- together are its tiles; both roles' quantiles are the latent's windows, both roles' silent tiles
--- the rest of the corpus. Where a part has no example and so is not known, the sum must not be
--- larger. Must return no row.
--- param: capture     VARCHAR
--- param: hookpoint   VARCHAR
--- param: bucket      INTEGER
--- param: sample      VARCHAR
--- param: n_quantiles BIGINT
+-- together are its tiles; both roles' quantiles are the latent's windows, also if some of them
+-- have no example; both roles' silent tiles the rest of the corpus. Where silent tiles have no
+-- example and so are not known, the sum must not be larger. Must return no row.
+-- param: capture   VARCHAR
+-- param: hookpoint VARCHAR
+-- param: bucket    INTEGER
+-- param: sample    VARCHAR
 -- column: latent   INTEGER
 -- column: problem  VARCHAR
 -- column: found    BIGINT
@@ -38,7 +37,7 @@ by_role AS (
         latent,
         role,
         sum(population)::BIGINT AS found,
-        count(*) = $n_quantiles + 1 AS is_whole
+        bool_or(stratum = 'random') AS is_whole
     FROM cells
     GROUP BY latent, role
 ),
@@ -47,7 +46,7 @@ by_stratum AS (
         latent,
         stratum,
         sum(population)::BIGINT AS found,
-        count(*) = CASE stratum WHEN 'random' THEN 2 ELSE 2 * $n_quantiles END AS is_whole
+        count(*) = 2 AS is_whole
     FROM cells
     GROUP BY latent, stratum
 ),
@@ -68,8 +67,7 @@ problems AS (
     SELECT b.latent, 'windows of the latent', b.found, k.n_windows
     FROM by_stratum AS b
     INNER JOIN known AS k ON b.latent = k.latent
-    WHERE b.stratum = 'activating'
-        AND (b.found > k.n_windows OR (b.is_whole AND b.found <> k.n_windows))
+    WHERE b.stratum = 'activating' AND b.found <> k.n_windows
     UNION ALL
     SELECT b.latent, 'silent tiles of the latent', b.found, t.n_tiles - k.n_windows
     FROM by_stratum AS b

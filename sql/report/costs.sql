@@ -22,10 +22,10 @@ used AS (
     SELECT hookpoint, explainer, NULL::VARCHAR AS scorer, unnest(reply_keys) AS key
     FROM standing
     UNION
-    SELECT s.hookpoint, s.explainer, j.scorer, j.reply_key AS key
+    SELECT s.hookpoint, s.explainer, j.scorer, unnest(j.reply_keys) AS key
     FROM judgements AS j
     JOIN standing AS s USING (hookpoint, explanation)
-    WHERE j.capture = $capture AND j.reply_key IS NOT NULL
+    WHERE j.capture = $capture
 )
 SELECT
     u.hookpoint,

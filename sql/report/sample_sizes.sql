@@ -1,5 +1,6 @@
 -- name: report/sample_sizes
--- The samples behind the explanations that stand, and how many explanations each has.
+-- The samples behind the explanations that stand, the one of the newest explanation first, and
+-- how many explanations each has.
 -- param: capture VARCHAR
 -- column: sample         VARCHAR
 -- column: n_explanations BIGINT
@@ -8,4 +9,4 @@ SELECT sample, count(*) AS n_explanations
 FROM newest_explanations($capture)
 WHERE sample IS NOT NULL
 GROUP BY sample
-ORDER BY n_explanations DESC, sample
+ORDER BY max(created_at) DESC NULLS LAST, n_explanations DESC, sample

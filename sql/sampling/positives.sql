@@ -5,6 +5,8 @@
 -- A shown window puts its peak at $at, shifted inside the document and never padded. Two tiles
 -- side by side can then show almost the same text: of two windows that overlap the later in the
 -- draw waits until all others are taken, and a window equal to an earlier one is left out.
+-- A quantile of which nothing is drawn adds its windows to the population of the nearest one of
+-- which something is, the stronger of two: populations of a role sum to its windows.
 -- param: n_explain     BIGINT
 -- param: n_score       BIGINT
 -- param: n_quantiles   BIGINT
@@ -14,7 +16,7 @@
 -- column: latent     INTEGER
 -- column: role       VARCHAR
 -- column: quantile   INTEGER
--- column: population BIGINT
+-- column: population BIGINT    windows that the quantile stands for
 -- column: draw       BIGINT    0-based order within the quantile
 -- column: document   BIGINT
 -- column: start      BIGINT
@@ -42,7 +44,7 @@ rounds AS (
     FROM asked
 ),
 reserve AS (
-    SELECT c.latent, c.role, c.quantile, c.population, r.n, c.keys[:2 * r.n_rounds + 2] AS keys
+    SELECT c.latent, c.role, c.quantile, r.n, c.keys[:2 * r.n_rounds + 2] AS keys
     FROM cells AS c
     INNER JOIN rounds AS r ON c.latent = r.latent AND c.role = r.role
 ),
@@ -51,7 +53,6 @@ candidates AS (
         latent,
         role,
         quantile,
-        population,
         n,
         unnest(keys) % 2147483648 AS number,
         generate_subscripts(keys, 1) * $n_quantiles + $turns[quantile] AS place
@@ -62,7 +63,6 @@ shown AS (
         c.latent,
         c.role,
         c.quantile,
-        c.population,
         c.n,
         c.place,
         t.document,
@@ -108,17 +108,41 @@ taken AS (
             PARTITION BY latent, role ORDER BY is_late, round, $turns[quantile]
         ) AS rank
     FROM placed
+),
+drawn AS (
+    SELECT DISTINCT latent, role, quantile FROM taken WHERE rank <= n
+),
+nearest AS (
+    SELECT
+        c.latent,
+        c.role,
+        c.population,
+        d.quantile,
+        row_number() OVER (
+            PARTITION BY c.latent, c.role, c.quantile
+            ORDER BY abs(d.quantile - c.quantile), d.quantile
+        ) AS place
+    FROM cells AS c
+    INNER JOIN drawn AS d ON c.latent = d.latent AND c.role = d.role
+),
+stood_for AS (
+    SELECT latent, role, quantile, sum(population)::BIGINT AS population
+    FROM nearest
+    WHERE place = 1
+    GROUP BY latent, role, quantile
 )
 SELECT
-    latent,
-    role,
-    quantile,
-    population,
-    round - 1 AS draw,
-    document,
-    start,
-    length,
-    peak,
-    peak_token
-FROM taken
-WHERE rank <= n
+    t.latent,
+    t.role,
+    t.quantile,
+    s.population,
+    t.round - 1 AS draw,
+    t.document,
+    t.start,
+    t.length,
+    t.peak,
+    t.peak_token
+FROM taken AS t
+INNER JOIN stood_for AS s
+    ON t.latent = s.latent AND t.role = s.role AND t.quantile = s.quantile
+WHERE t.rank <= t.n

@@ -196,9 +196,11 @@ measured AS (
         1 / spread_high, least(1, 1 / spread_low), n, n_failed
     FROM natural_ratios
     UNION ALL
-    SELECT latent, explanation, role, 'auroc', area, wilson_low(area * smaller, smaller),
-        wilson_high(area * smaller, smaller), n, 0
-    FROM curves
+    SELECT c.latent, c.explanation, c.role, 'auroc', c.area,
+        wilson_low(c.area * c.smaller, c.smaller), wilson_high(c.area * c.smaller, c.smaller),
+        c.n, t.failed_true + t.failed_false
+    FROM curves AS c
+    JOIN totals AS t USING (latent, explanation, role)
     UNION ALL
     SELECT latent, explanation, role, 'tpr_quantile_' || quantile, called / nullif(n, 0),
         wilson_low(called, n), wilson_high(called, n), n, n_failed

@@ -176,8 +176,43 @@ def test_infinite_activation_stops_with_its_place(built, tmp_path):
 
 
 def test_missing_model_is_one_line(built, tmp_path):
-    with pytest.raises(ConfigError, match=r"capture\.model"):
+    with pytest.raises(NotFound, match=r"unknown model .*no such file or folder"):
         run(built, tmp_path, **{"capture.model": str(tmp_path / "nowhere")})
+
+
+def test_what_stops_a_capture_before_its_first_row_leaves_no_capture_behind(built, tmp_path):
+    (tmp_path / "short.jsonl").write_text('{"text": "the cat"}\n')
+    wrong = (
+        {"corpus.dataset": str(tmp_path / "gone.jsonl")},
+        {"corpus.dataset": str(tmp_path / "short.jsonl")},
+        {"capture.min_explained_variance": 0.9},
+    )
+    for more in wrong:
+        with pytest.raises(ConfigError):
+            run(built, tmp_path / "lake", **more)
+    with pytest.raises(ConfigError, match="less text than one sequence of 64 tokens"):
+        run(built, tmp_path / "lake", **{"corpus.dataset": str(tmp_path / "short.jsonl")})
+    lake = Lake(str(tmp_path / "lake"))
+    assert lake.rows("captures") == lake.rows("hookpoints") == []
+
+
+def test_part_of_a_shard_that_another_run_committed_leaves_no_hole(built, tmp_path, monkeypatch):
+    from lakeinterp.capture import run as loop
+
+    commit, other = loop._commit, {"capture.n_tokens": 1024}
+
+    def late(*arguments):
+        if other:
+            more = dict(other)
+            other.clear()
+            run(built, tmp_path / "both", **more)
+        return commit(*arguments)
+
+    monkeypatch.setattr(loop, "_commit", late)
+    done = run(built, tmp_path / "both")
+    assert captured_sequences(Lake(str(tmp_path / "both")), done.capture) == 8192 // tiny.P
+    run(built, tmp_path / "alone")
+    assert rows(tmp_path / "both") == rows(tmp_path / "alone")
 
 
 def start(built, lake: Path, *arguments: str) -> subprocess.Popen[bytes]:

@@ -150,6 +150,55 @@ def test_many_batches_are_moved_in_order(lake, monkeypatch):
     assert len(Journal(journal_folder(lake))) == 0
 
 
+def test_moving_new_replies_reads_none_that_were_moved_before(lake):
+    async def whole():
+        store = ReplyStore(lake)
+        await store.put(question("a"), a_reply(question("a")))
+        store.move()
+        assert await store.get(question("b").key("m")) is None
+        (file,) = lake.files("replies")
+        with open(file, "wb"):
+            pass
+        await store.put(question("b"), a_reply(question("b")))
+        assert store.move() == 1
+        await store.aclose()
+
+    asyncio.run(whole())
+    assert len(lake.files("replies")) == 2
+
+
+class Overtaken(Lake):
+    """A lake where another machine's move comes between looking and committing, once."""
+
+    other = None
+
+    def publish(self, *args, **values):
+        if self.other is not None:
+            other, self.other = self.other, None
+            other.move()
+        return super().publish(*args, **values)
+
+
+def test_two_machines_that_move_at_one_time_keep_one_reply_a_key(tmp_path):
+    slow, fast = Overtaken(str(tmp_path / "lake")), Lake(str(tmp_path / "lake"))
+    shared, mine = question("shared"), question("mine")
+
+    async def whole():
+        here, there = ReplyStore(slow, tmp_path / "here"), ReplyStore(fast, tmp_path / "there")
+        await there.put(shared, a_reply(shared, text="first"))
+        await here.put(shared, a_reply(shared, text="second"))
+        await here.put(mine, a_reply(mine))
+        slow.other = there
+        here.move()
+        await here.aclose()
+        await there.aclose()
+
+    asyncio.run(whole())
+    found = {row["key"]: row["text"] for row in fast.rows("replies")}
+    assert len(fast.rows("replies")) == len(found) == 2
+    assert found[shared.key("m")] == "first"
+
+
 async def put_all(pairs, store):
     for request, reply in pairs:
         await store.put(request, reply)
@@ -197,7 +246,7 @@ def test_memory_holds_keys_and_no_texts(lake):
 
 def test_remote_lake_has_its_journal_in_the_users_state_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    one, other = Lake("memory://one"), Lake("memory://other")
+    one, other = Lake("s3://one/lake"), Lake("s3://other/lake")
     assert journal_folder(one).parent == tmp_path / "lakeinterp"
     assert journal_folder(one) != journal_folder(other)
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from lakeinterp.config import CorpusConfig
 from lakeinterp.corpus import SequenceSource, Tokenizer
 from lakeinterp.corpus.documents import documents, shuffled
-from lakeinterp.errors import ConfigError
+from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.lake import Lake
 from tests import tiny
 
@@ -126,3 +126,83 @@ def test_shuffled_source_can_be_gone_on_with(tmp_path):
     assert list(documents(config, skip=20)) == everything[20:]
     assert sorted(everything) == sorted(documents(CorpusConfig(dataset=config.dataset)))
     assert everything != list(documents(CorpusConfig(dataset=config.dataset)))
+
+
+def write(folder, name, content):
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.jsonl", b"", "is empty"),
+        ("empty.csv", b"", "is empty"),
+        ("latin.txt", "caf\xe9\n".encode("latin-1"), "is not UTF-8"),
+        ("latin.jsonl", '{"text": "caf\xe9"}\n'.encode("latin-1"), "is not UTF-8"),
+        ("torn.jsonl", b'{"text": "a"}\n{"text": ', "cannot be read"),
+        ("torn.txt.gz", b"\x1f\x8b\x08\x00\x00", "cannot be read"),
+        ("torn.parquet", b"PAR1 and no more", "cannot be read"),
+    ],
+)
+def test_file_that_is_not_what_its_name_says_is_named(tmp_path, name, content, said):
+    source = write(tmp_path, name, content)
+    with pytest.raises(ConfigError, match=rf"corpus\.dataset: .*{name} {said}") as caught:
+        list(documents(CorpusConfig(dataset=str(source))))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("torn.npy", b"\x93NUMPY\x01\x00v\x00{'descr'", "is no array"),
+        ("text.npy", b"hello", "is no array"),
+        ("torn.parquet", b"PAR1 and no more", "is no Parquet file"),
+    ],
+)
+def test_torn_file_of_token_ids_is_named(tmp_path, tokenizer, name, content, said):
+    source = write(tmp_path, name, content)
+    with pytest.raises(ConfigError, match=rf"corpus\.dataset: .*{name} {said}"):
+        sequences(tmp_path, source, tokenizer)
+
+
+def test_array_of_numbers_with_a_point_is_refused(tmp_path, tokenizer):
+    np.save(tmp_path / "floats.npy", np.zeros((4, CONTEXT)))
+    with pytest.raises(ConfigError, match=r"floats\.npy holds float64"):
+        sequences(tmp_path, tmp_path / "floats.npy", tokenizer)
+
+
+@pytest.mark.parametrize("name", ["./my-modl", "/no/model", "a/b/c"])
+def test_path_that_leads_nowhere_is_said_so_without_asking_the_hub(name):
+    with pytest.raises(NotFound, match=r"unknown model .*no such file or folder"):
+        Tokenizer(name)
+    with pytest.raises(NotFound, match=r"unknown dataset .*no such file or folder"):
+        next(documents(CorpusConfig(dataset=name)))
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """The hub's client, which reads the environment on import only, does not try again."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def test_name_the_hub_does_not_give_is_one_line(offline):
+    with pytest.raises(NotFound, match=r"unknown model 'my-modl'; no such folder here, and") as one:
+        Tokenizer("my-modl")
+    with pytest.raises(NotFound, match=r"unknown dataset 'no/such'; no such folder here") as two:
+        list(documents(CorpusConfig(dataset="no/such")))
+    assert "\n" not in f"{one.value}{two.value}"
+
+
+def test_model_and_device_that_are_not_there_are_said_so(offline):
+    from lakeinterp.capture.model import SubjectModel
+    from lakeinterp.config import CaptureConfig
+
+    with pytest.raises(NotFound, match="unknown model 'my-modl'; no such folder here, and the hub"):
+        SubjectModel(CaptureConfig(model="my-modl", device="cpu"))
+    with pytest.raises(ConfigError, match=r"capture\.device: 'cuda:99', but torch sees \d+ GPUs"):
+        SubjectModel(CaptureConfig(model="my-modl", device="cuda:99"))

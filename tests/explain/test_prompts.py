@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,12 @@ def test_the_system_message_does_not_depend_on_the_latent():
     explainer = DefaultExplainer(ExplainConfig())
     other = Evidence(latent=LATENT, examples=(example(0, ["x"], [1.0]),))
     assert explainer.request(EVIDENCE).messages[0] == explainer.request(other).messages[0]
+
+
+def test_strengths_stay_on_the_promised_scale_where_a_window_shows_more_than_its_peak():
+    beside = replace(example(0, [" a", " b"], [8.0, 2.0]), peak=2.0, peak_offset=1)
+    request = DefaultExplainer(ExplainConfig()).request(Evidence(latent=LATENT, examples=(beside,)))
+    assert 'strengths: " a" 10, " b" 2' in request.messages[1].content
 
 
 def test_settings_digest_changes_with_what_matters_and_only_with_that(tmp_path):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from lakeinterp.config import load
+from lakeinterp.config import Config, load
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Lake
 from tests import tiny
@@ -64,6 +66,32 @@ def test_wrong_settings_stop_a_flow_without_a_retry(server, tmp_path):
 
     with pytest.raises(ConfigError, match=r"capture\.coder"):
         capture(load(values={"lake": str(tmp_path)}))
+
+
+def test_tasks_at_one_time_are_as_many_as_the_settings_say(server):
+    from prefect import flow, task
+
+    from flows.common import for_each
+
+    lock, running, most = threading.Lock(), 0, 0
+
+    @task
+    def work(config: Config, number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.2)
+        with lock:
+            running -= 1
+        return number
+
+    @flow
+    def all_of_them(config: Config) -> list[int]:
+        return for_each(work, config, number=list(range(6)))
+
+    assert all_of_them(load(values={"flows.workers": 2})) == list(range(6))
+    assert most == 2
 
 
 def test_flow_form_shows_the_sentences_of_the_settings():

@@ -237,3 +237,34 @@ def test_macros_give_the_text_of_tokens_and_around_a_token(tmp_path):
         assert text == vocabulary.text(row[max(0, place - 3) : place + 4])
     named = "SELECT text_of([3], tokenizer := 'words'), text_of([3], tokenizer := 'none')"
     assert lake.sql(named).fetchall() == [(" cat", None)]
+
+
+def score_rows(latents, value):
+    place = {"capture": "c", "hookpoint": "h", "scorer": "s", "settings": "x", "metric": "m"}
+    blank = dict.fromkeys(TABLES["scores"].columns)
+    return [
+        {**blank, **place, "latent": i, "explanation": f"e{i}", "value": value} for i in latents
+    ]
+
+
+def test_an_upsert_with_a_span_reads_only_the_files_that_reach_into_it(tmp_path):
+    lake, place = Lake(str(tmp_path)), {"capture": "c", "hookpoint": "h"}
+    lake.upsert("scores", score_rows(range(50), 1.0), scope=place, spans=("latent",))
+    (untouched,) = lake.files("scores")
+    whole = Path(untouched).read_bytes()
+    Path(untouched).write_bytes(b"unreadable")
+    lake.upsert("scores", score_rows(range(50, 90), 1.0), scope=place, spans=("latent",))
+    lake.upsert("scores", score_rows(range(80, 95), 2.0), scope=place, spans=("latent",))
+    Path(untouched).write_bytes(whole)
+    lake.upsert("scores", score_rows(range(45, 55), 3.0), scope=place, spans=("latent",))
+    values = {row["latent"]: row["value"] for row in lake.rows("scores")}
+    expected = dict.fromkeys(range(80), 1.0) | dict.fromkeys(range(80, 95), 2.0)
+    assert values == expected | dict.fromkeys(range(45, 55), 3.0)
+
+
+def test_an_upsert_that_was_overtaken_writes_nothing(tmp_path):
+    lake = Lake(str(tmp_path))
+    assert lake.upsert("scores", score_rows([1], 1.0), scope={}, app="a") == 1
+    assert lake.upsert("scores", score_rows([1], 2.0), scope={}, app="a") == 0
+    assert lake.upsert("scores", score_rows([1], 3.0), scope={}, app="a", after=1) == 1
+    assert [row["value"] for row in lake.rows("scores")] == [3.0]

@@ -35,6 +35,9 @@ VALUES = {
     "buckets": [i // 4 for i in range(12)],
     "samples": [SAMPLE] * 12,
     "per_section": 2,
+    "captures": [CAPTURE],
+    "current": [SAMPLE],
+    "transient": ["timeout"],
 }
 NAMES = queries.names("report")
 
@@ -184,6 +187,28 @@ def test_rare_reasons_are_counted_when_groups_run_out(lake, config):
         groups = reader.unexplained(n_groups=1)
     assert [g.n for g in groups] == [1, 2]
     assert groups[-1].state == "other"
+
+
+def test_a_batch_that_was_asked_twice_costs_two_replies(tmp_path):
+    lake, key = Lake(str(tmp_path)), {"capture": "c", "hookpoint": "h"}
+    made = {**key, "latent": 0, "explanation": "e"}
+    rows = {
+        "captures": [row("captures", capture="c", created_at=now(), context_tokens=8)],
+        "explanations": [row("explanations", **made, explainer="default", status="ok")],
+        "judgements": [
+            row("judgements", **made, scorer="detection", item=i, reply_keys=["first", "second"])
+            for i in range(3)
+        ],
+        "replies": [
+            row("replies", key=k, status="ok", cost_state="priced", cost_usd=usd, model_served="m")
+            for k, usd in (("first", 44.0), ("second", 44.0))
+        ],
+    }
+    for table, found in rows.items():
+        lake.upsert(table, found, scope={})
+    with Reader(lake, load(), "c") as reader:
+        cost = reader.costs["h", "default", "detection"]
+    assert (cost.n_replies, cost.cost_usd) == (2, 88.0)
 
 
 # -- bootstrap --------------------------------------------------------------------------------

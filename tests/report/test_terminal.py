@@ -8,7 +8,8 @@ from rich.console import Console
 from lakeinterp.config import load
 from lakeinterp.lake import Lake
 from lakeinterp.report import status, summary
-from tests.planted import planted_lake
+from tests.lakes import row
+from tests.planted import CAPTURE, HOOKPOINT, planted_lake
 
 
 def shown(what, width=80):
@@ -80,6 +81,37 @@ def test_status_shows_what_is_held_and_what_is_unfinished(lake):
     assert "2 latents explained, not scored" in text
     assert "default: 8 ok, 1 parse failed, 1 too few examples" in text
     assert "detection · own: 189 ok, 7 parse failed" in text
+
+
+def test_what_ended_without_a_text_or_a_value_is_not_to_do(tmp_path):
+    lake = planted_lake(str(tmp_path / "lake"), n_sequences=20).lake
+    key = {"capture": CAPTURE, "hookpoint": HOOKPOINT}
+    ends = ["ok", "ok", "no_rule", "refused", "parse_failed", "timeout"]
+    made = [{**key, "latent": i, "explanation": f"e{i}", "sample": "s"} for i in range(len(ends))]
+    examples = [
+        row("examples", **key, bucket=0, sample="s", latent=i, example=0) for i in range(len(ends))
+    ]
+    explanations = [
+        row("explanations", **m, explainer="pattern", status=s)
+        for m, s in zip(made, ends, strict=True)
+    ]
+    scores = [
+        row("scores", **key, latent=i, explanation=f"e{i}", scorer="x", settings="s", metric="m",
+            status=status)
+        for i, status in ((0, "not_applicable"), (1, "http_error"))
+    ]  # fmt: skip
+    for name, rows in (("examples", examples), ("explanations", explanations), ("scores", scores)):
+        lake.upsert(name, rows, scope=key)
+    text = " ".join(shown(status(lake), 200).split())
+    assert "to do 12 latents not counted: lakeinterp sample" in text
+    assert "1 latent sampled, not explained" in text
+    assert "1 latent explained, not scored" in text
+
+
+def test_status_counts_captured_tokens_of_shards_without_a_hole(tmp_path):
+    lake = planted_lake(str(tmp_path / "lake"), n_sequences=30, n_shards=3).lake
+    lake.publish("activations", [], app=f"capture/{CAPTURE}/000007", version=10)
+    assert "tokens 1,920;" in " ".join(shown(status(lake), 200).split())
 
 
 def test_status_lists_every_table_with_its_rows(lake):

@@ -11,10 +11,11 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lakeinterp.config import SamplingConfig
+from lakeinterp.explain.columns import lay_out
 from lakeinterp.sampling import open_session
 from lakeinterp.sampling.examples import draw, turns
 from lakeinterp.sampling.statistics import SHARES, statistics_unit
-from lakeinterp.terms import Unit
+from lakeinterp.terms import Example, Unit
 from tests.planted import CAPTURE, HOOKPOINT, planted_lake
 from tests.sampling import truth
 
@@ -63,11 +64,14 @@ crowded = SamplingConfig(
 """So many windows of one latent that overlaps decide who is drawn."""
 exhausted = crowded.model_copy(update={"n_quantiles": 10, "n_explain": 105, "n_score": 110})
 """Nearly all windows are drawn, so some quantiles have only overlapping ones left."""
+scarce = crowded.model_copy(update={"n_quantiles": 10, "n_explain": 6, "n_score": 7})
+"""Fewer windows are drawn than there are quantiles."""
 
 
 @few
 @example(config=crowded, unit=UNITS[0])
 @example(config=exhausted, unit=UNITS[0])
+@example(config=scarce, unit=UNITS[0])
 @given(config=configs, unit=st.sampled_from(UNITS))
 def test_draws_are_those_of_a_draw_done_by_hand(planted, config, unit):
     latents = list(range(unit.bucket * 4, unit.bucket * 4 + 4))
@@ -104,6 +108,36 @@ def check_positives(planted, config, found, tile_list, active, latent, role):
         check_text(planted, row, latent)
     order = [(r["quantile"], r["example"]) for r in rows]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("config", [crowded, scarce])
+def test_populations_of_the_drawn_quantiles_sum_to_all_windows_of_a_role(planted, config):
+    """Also where some quantiles are not drawn at all."""
+    with open_session(planted.lake, CAPTURE, config) as session:
+        rows = draw(session, UNITS[0], [0, 1, 2, 3]).to_pylist()
+    examples = [
+        Example(pieces=("x",) * len(r["tokens"]), **r)
+        for r in (
+            {k: v for k, v in row.items() if k in Example.__slots__}
+            for row in rows
+            if row["stratum"] == "activating"
+        )
+    ]
+    tile_list, n_undrawn = truth.tiles(planted, config), 0
+    drawn = {(row["latent"], row["role"]) for row in rows if row["stratum"] == "activating"}
+    latents = [row["latent"] for row in rows if row["stratum"] == "activating"]
+    for latent, role in drawn:
+        active = truth.windows(planted, tile_list, latent)
+        mine = [
+            e for e, of in zip(examples, latents, strict=True) if (of, e.role) == (latent, role)
+        ]
+        there = {
+            q for t, q in truth.quantiles(active, config.n_quantiles).items() if t.role == role
+        }
+        n_undrawn += len(there - {e.quantile for e in mine})
+        weight = lay_out(mine).weight.max(axis=1)
+        assert weight.sum() == pytest.approx(sum(t.role == role for t in active))
+    assert config is crowded or n_undrawn
 
 
 def check_negatives(planted, config, found, tile_list, active, latent, role, n_tiles):

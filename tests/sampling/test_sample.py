@@ -10,6 +10,7 @@ from lakeinterp.errors import AuditFailed, LakeError, NotFound
 from lakeinterp.lake import queries
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.lake.tables import where
+from lakeinterp.lake.units import sample_id
 from lakeinterp.sampling import (
     Shortfall,
     audit_unit,
@@ -45,8 +46,8 @@ def sampled(tmp_path_factory):
     return planted
 
 
-def rows_of(lake, sample_id=SAMPLING.sample):
-    rows = lake.rows("examples", where(sample=sample_id))
+def rows_of(lake, settings=SAMPLING):
+    rows = lake.rows("examples", where(sample=sample_id(lake, CAPTURE, settings)))
     return sorted(rows, key=lambda r: (r["latent"], r["example"]))
 
 
@@ -110,7 +111,7 @@ def test_other_settings_are_another_sample_beside_the_first(tmp_path):
     other = SAMPLING.model_copy(update={"seed": 23})
     sample(lake, Config(sampling=other))
     assert rows_of(lake) == before
-    starts = [[r["start"] for r in rows_of(lake, s.sample)] for s in (SAMPLING, other)]
+    starts = [[r["start"] for r in rows_of(lake, s)] for s in (SAMPLING, other)]
     assert starts[0] != starts[1]
 
 

@@ -116,7 +116,17 @@ def positives(tile_list, active, latent, role, n, config, turns):
                 count[q] = count[q] or sum(1 for x in taken if x[1][2] == q)
             count[q] += 1
             taken.append(((is_late, count[q], turns[q - 1]), (start, length, q, population, t)))
-    return [item for _, item in sorted(taken, key=lambda x: x[0])][:n]
+    drawn = [item for _, item in sorted(taken, key=lambda x: x[0])][:n]
+    stands_for = populations(cells, {q for _, _, q, _, _ in drawn})
+    return [(start, length, q, stands_for[q], t) for start, length, q, _, t in drawn]
+
+
+def populations(cells, drawn):
+    """Return what each drawn quantile stands for: its windows and those of its undrawn fellows."""
+    found = dict.fromkeys(drawn, 0)
+    for q, cell in cells.items():
+        found[min(drawn, key=lambda d: (abs(d - q), d))] += len(cell)
+    return found
 
 
 def negatives(planted, tile_list, active, latent, role, n, config):

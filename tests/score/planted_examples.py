@@ -8,6 +8,7 @@ import numpy as np
 
 from lakeinterp.config import Config
 from lakeinterp.lake.schema import TABLES
+from lakeinterp.lake.units import sample_id
 from tests.planted import CAPTURE, HOOKPOINT, planted_lake
 
 WINDOW = 16
@@ -101,7 +102,7 @@ def _example(latent, number, row, values, made, config, bucket_latents):
         "capture": CAPTURE,
         "hookpoint": HOOKPOINT,
         "bucket": latent // bucket_latents,
-        "sample": config.sampling.sample,
+        "sample": sample_id(made.lake, CAPTURE, config.sampling),
         "latent": latent,
         "example": number,
         "role": role,

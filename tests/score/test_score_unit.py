@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,23 @@ def test_a_missing_language_model_is_named(tmp_path, setting):
     made = sampled_lake(tmp_path / "lake", config, n_sequences=20)
     with pytest.raises(ConfigError, match=f"{setting}.*asks a language model"):
         asyncio.run({"explain": explain, "score": score}[setting](made.lake, config, None, **RUN))
+
+
+def test_every_reply_that_was_paid_for_is_named_by_the_judgements(tmp_path):
+    config = planted_config(**{**LLM, "score": {"scorers": ["detection"], "n_borrowed": 0}})
+    made = sampled_lake(tmp_path / "lake", config, **ONE)
+    replies = []
+
+    def unclear_at_first(request):
+        unclear = request.route == "judge" and len(request.messages) == 2
+        return "no idea" if unclear else judge(replace(request, messages=request.messages[:2]))
+
+    def note(request):
+        replies.append(request.key("scripted"))
+        return unclear_at_first(request)
+
+    asyncio.run(explain(made.lake, config, ScriptedChat(judge), **RUN))
+    asyncio.run(score(made.lake, config, ScriptedChat(note), **RUN))
+    rows = made.lake.rows("judgements")
+    assert {len(row["reply_keys"]) for row in rows} == {2}
+    assert {key for row in rows for key in row["reply_keys"]} == set(replies)

@@ -1,0 +1,377 @@
+"""`lakeinterp plan`: what a run will come to, from a small slice of it in a temporary lake."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from cyclopts import Parameter
+
+from lakeinterp.commands.capture import (
+    CoderArgument,
+    DatasetOption,
+    ModelArgument,
+    TokensOption,
+    WhereOption,
+    values,
+)
+from lakeinterp.commands.common import Common, console, size
+from lakeinterp.commands.explain import ExplainerOption
+from lakeinterp.commands.score import ScorersOption
+from lakeinterp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lakeinterp.chat import Reply, Request
+    from lakeinterp.config import Config
+    from lakeinterp.lake import Lake
+
+_DEFAULT = Common()
+_NAME = "plan"
+_PARTS = 8
+"""Shards of the slice: what differs between them makes the intervals."""
+_PROBES = 10
+"""Latents whose prompts are written in full."""
+_DRAWS = 2000
+_ROW_BYTES = 16
+_COPIES = 4
+"""Of a shard's rows in memory: gathered, joined, sorted, and those of the shard being written."""
+_CHARACTERS = (3.0, 4.0, 5.5)
+"""Of one token of a prompt: few, usual, many. Tokenizers and texts differ."""
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its interval of about 95 %."""
+
+    low: float
+    expected: float
+    high: float
+
+    def times(self, low: float, expected: float, high: float) -> Interval:
+        """Multiply with another estimate; the ends take its ends."""
+        return Interval(self.low * low, self.expected * expected, self.high * high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a run will come to."""
+
+    n_tokens: int
+    slice_tokens: int
+    n_rows: Interval
+    n_bytes: Interval
+    capture_s: Interval
+    memory_bytes: int
+    """Peak of this process while it captured the slice, and what larger shards add."""
+    gpu_bytes: int | None
+    n_latents: Interval
+    """That will be explained and scored, of all hookpoints."""
+    calls: dict[str, Interval] = field(default_factory=dict)
+    """By route; empty if no language model is needed."""
+    prompt_tokens: dict[str, Interval] = field(default_factory=dict)
+    reply_tokens: dict[str, Interval] = field(default_factory=dict)
+    note: str = ""
+
+
+def plan(
+    model: ModelArgument = None,
+    coder: CoderArgument = None,
+    /,
+    *,
+    hookpoints: WhereOption = None,
+    dataset: DatasetOption = None,
+    n_tokens: TokensOption = None,
+    explainer: ExplainerOption = None,
+    scorers: ScorersOption = None,
+    slice_tokens: Annotated[
+        int, Parameter(help="Tokens to try it on; more make the intervals smaller.")
+    ] = 65_536,
+    common: Common = _DEFAULT,
+) -> None:
+    """Estimate bytes, time, memory and calls from a small slice, before anything runs.
+
+    Takes the arguments of `lakeinterp run`. Nothing is written to the lake and no language model
+    is asked: prompts are written, counted and thrown away.
+    """
+    given = values(model, coder, hookpoints, dataset, n_tokens)
+    given |= {"explain.explainer": explainer, "score.scorers": scorers}
+    config = common.load(given)
+    for line in lines(estimate(config, slice_tokens)):
+        console().print(line, markup=False, soft_wrap=True)
+
+
+def estimate(config: Config, slice_tokens: int) -> Outlook:
+    """Capture a slice into a temporary lake and project it on the whole.
+
+    Raises:
+        ConfigError: the slice is less than two sequences.
+    """
+    from lakeinterp.lake import Lake
+
+    with tempfile.TemporaryDirectory(prefix="lakeinterp-plan-") as folder:
+        small = _sliced(config, slice_tokens, folder)
+        clock = _Clock()
+        from lakeinterp.capture import capture
+
+        done = capture(Lake(folder), small, progress=clock)
+        return _outlook(config, small, Lake(folder), done.n_tokens, clock)
+
+
+def _sliced(config: Config, slice_tokens: int, folder: str) -> Config:
+    context = config.corpus.context_tokens
+    n_sequences = min(slice_tokens, config.capture.n_tokens) // context
+    if n_sequences < 2:
+        raise ConfigError(f"--slice-tokens {slice_tokens}: give {2 * context} or more")
+    shard = max(1, n_sequences // _PARTS) * context
+    capture = config.capture.model_copy(
+        update={"n_tokens": n_sequences * context, "shard_tokens": shard, "name": _NAME}
+    )
+    return config.model_copy(update={"lake": folder, "capture": capture})
+
+
+class _Clock:
+    """Notes when each batch was done."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self.batches: list[tuple[int, float]] = []
+        """Tokens and seconds, of all but the first, which loads what is loaded on first use."""
+
+    def __call__(self, *, tokens: int = 0, total: int = 0, rows: int = 0, n_bytes: int = 0) -> None:
+        del total, rows, n_bytes
+        if not tokens:
+            return
+        now = time.monotonic()
+        if self._last is not None:
+            self.batches.append((tokens, now - self._last))
+        self._last = now
+
+
+def _outlook(config: Config, small: Config, lake: Lake, n_seen: int, clock: _Clock) -> Outlook:
+    from lakeinterp import pipeline
+    from lakeinterp.sampling import sample
+
+    # Memory first: what follows is not part of a capture.
+    memory, gpu = _peak_bytes(), _gpu_peak_bytes()
+    per_token = _rows_per_token(lake, small)
+    n_tokens = config.capture.n_tokens
+    rows = Interval(*(n_tokens * v for v in per_token))
+    shard_growth = config.capture.shard_tokens - small.capture.shard_tokens
+    memory += int(max(0, shard_growth) * per_token.expected * _ROW_BYTES * _COPIES)
+    statistics = small.sampling.model_copy(update={"latents": (0,)})
+    sample(lake, small.model_copy(update={"sampling": statistics}))
+    found = {
+        "n_tokens": n_tokens,
+        "slice_tokens": n_seen,
+        "n_rows": rows,
+        "n_bytes": _bytes(lake, rows, n_tokens / n_seen),
+        "capture_s": _seconds(clock, n_tokens),
+        "memory_bytes": memory,
+        "gpu_bytes": gpu,
+    }
+    latents = _latents(lake, config, n_tokens / n_seen)
+    if not (pipeline.needs_chat(config, "explain") or pipeline.needs_chat(config, "score")):
+        return Outlook(**found, n_latents=latents)  # type: ignore[arg-type]
+    asked, n_probes = _probe(lake, small)
+    if not n_probes:
+        note = "no latent of the slice has enough windows to write prompts; raise --slice-tokens"
+        return Outlook(**found, n_latents=latents, note=note)  # type: ignore[arg-type]
+    return Outlook(**found, n_latents=latents, **_calls(asked, n_probes, latents))  # type: ignore[arg-type]
+
+
+# -- capture ----------------------------------------------------------------------------------
+
+
+def _rows_per_token(lake: Lake, small: Config) -> Interval:
+    from lakeinterp.lake import commits
+
+    delta = lake.create("activations")
+    tokens: dict[int, int] = {}
+    for file in commits.live_files(delta):
+        shard = int(file.minimum["token"]) // small.capture.shard_tokens
+        tokens[shard] = tokens.get(shard, 0) + (file.n_rows or 0)
+    shards = small.capture.n_tokens / small.capture.shard_tokens
+    each = [n / small.capture.shard_tokens for n in list(tokens.values())[: max(1, int(shards))]]
+    return bootstrap(each or [0.0])
+
+
+def _bytes(lake: Lake, rows: Interval, ratio: float) -> Interval:
+    """Bytes of activations between those of small shards and those of merged ones; and the text."""
+    from lakeinterp.lake import commits
+    from lakeinterp.lake.compaction import compact
+
+    def held(name: str) -> tuple[int, int]:
+        files = commits.live_files(lake.create(name))
+        return sum(f.n_bytes for f in files), sum(f.n_rows or 0 for f in files)
+
+    before, n_rows = held("activations")
+    compact(lake, _NAME)
+    after, _ = held("activations")
+    text = held("sequences")[0] * ratio
+    n = max(1, n_rows)
+    found = rows.times(after / n, (before + after) / 2 / n, before / n)
+    return Interval(*(v + text for v in found))
+
+
+def _seconds(clock: _Clock, n_tokens: int) -> Interval:
+    if not clock.batches:
+        return Interval(0.0, float("nan"), float("inf"))
+    return Interval(*(n_tokens * v for v in bootstrap([s / n for n, s in clock.batches])))
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _gpu_peak_bytes() -> int | None:
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def bootstrap(found: Sequence[float]) -> Interval:
+    """Return the mean of measurements with its percentile interval, drawn with a fixed seed."""
+    import numpy as np
+
+    values = np.asarray(found, np.float64)
+    draws = np.random.default_rng(0).integers(0, len(values), (_DRAWS, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), (0.025, 0.975))
+    return Interval(float(low), float(values.mean()), float(high))
+
+
+# -- language models --------------------------------------------------------------------------
+
+
+def _latents(lake: Lake, config: Config, ratio: float) -> Interval:
+    """Return how many latents will be explained, in all hookpoints together."""
+    from lakeinterp.lake import queries
+
+    with lake.connect() as con:
+        rows = (
+            queries.load("stats/outlook")
+            .run(con, capture=_NAME, ratio=ratio, min_windows=config.sampling.min_windows)
+            .fetchall()
+        )
+    cap = len(config.sampling.latents) or config.sampling.max_latents or sys.maxsize
+    totals = [sum(min(row[column], cap) for row in rows) for column in (3, 4, 5)]
+    return Interval(*map(float, totals))
+
+
+class _Asked(NamedTuple):
+    route: str
+    n_characters: int
+    max_tokens: int
+
+
+def _probe(lake: Lake, small: Config) -> tuple[list[_Asked], int]:
+    """Write all prompts of some latents; return them and the number of latents."""
+    from lakeinterp import pipeline
+    from lakeinterp.chat import ScriptedChat
+    from lakeinterp.lake import queries, units
+    from lakeinterp.sampling import sample
+
+    hookpoint = str(units.hookpoints(lake, _NAME)[0]["hookpoint"])
+    key = {"capture": _NAME, "hookpoint": hookpoint}
+    n = max(_PROBES, small.score.n_borrowed + 1)
+    with lake.connect() as con:
+        busiest = queries.load("stats/busiest").run(
+            con, **key, min_windows=small.sampling.min_windows, n=n
+        )
+        latents = tuple(latent for latent, _ in busiest.fetchall())
+    if not latents:
+        return [], 0
+    sampling = small.sampling.model_copy(update={"latents": latents, "max_latents": None})
+    probed = small.model_copy(update={"sampling": sampling})
+    sample(lake, probed, capture=_NAME, hookpoints=[hookpoint])
+    asked: list[_Asked] = []
+    chat = ScriptedChat(_recorder(asked))
+    given = {"run": _NAME, "capture": _NAME, "hookpoints": [hookpoint], "chat": chat}
+    pipeline.explain(probed, **given)  # type: ignore[arg-type]
+    pipeline.score(probed, **given)  # type: ignore[arg-type]
+    return asked, len(latents)
+
+
+def _recorder(asked: list[_Asked]) -> Callable[[Request], str | Reply]:
+    """Return a script that notes each question; judges get no answer and are asked once more."""
+
+    def answer(request: Request) -> str:
+        if not any(message.role == "assistant" for message in request.messages):
+            n_characters = sum(len(message.content) for message in request.messages)
+            asked.append(_Asked(request.route, n_characters, request.max_tokens))
+        # All different: a question that was asked before would be answered from the lake.
+        return f'{{"explanation": "words about subject {len(asked)}, in texts of one kind"}}'
+
+    return answer
+
+
+def _calls(
+    asked: Sequence[_Asked], n_probes: int, latents: Interval
+) -> dict[str, dict[str, Interval]]:
+    """Project the probes' questions on all latents, by route."""
+    found: dict[str, dict[str, Interval]] = {"calls": {}, "prompt_tokens": {}, "reply_tokens": {}}
+    few, usual, many = _CHARACTERS
+    for route in sorted({question.route for question in asked}):
+        mine = [question for question in asked if question.route == route]
+        each = len(mine) / n_probes
+        calls = latents.times(each, each, each)
+        length = bootstrap([question.n_characters for question in mine])
+        longest = max(question.max_tokens for question in mine)
+        found["calls"][route] = calls
+        found["prompt_tokens"][route] = calls.times(
+            length.low / many, length.expected / usual, length.high / few
+        )
+        found["reply_tokens"][route] = calls.times(5, min(longest, 60), longest)
+    return found
+
+
+# -- words ------------------------------------------------------------------------------------
+
+
+def lines(outlook: Outlook) -> list[str]:
+    """Return the estimate as lines for people."""
+    per_s = outlook.n_tokens / outlook.capture_s.expected
+    text = [
+        f"plan for {outlook.n_tokens:,} tokens, from {outlook.slice_tokens:,} "
+        "(expected, and the interval of about 95 %)",
+        f"  activations    {_span(outlook.n_rows, _number)}",
+        f"  disk           {_span(outlook.n_bytes, size)}",
+        f"  capture        {_span(outlook.capture_s, duration)} at {per_s:,.0f} tokens/s",
+        f"  memory         {size(outlook.memory_bytes)}",
+    ]
+    if outlook.gpu_bytes is not None:
+        text.append(f"  GPU memory     {size(outlook.gpu_bytes)}")
+    text.append(f"  latents        {_span(outlook.n_latents, _number)} to explain and score")
+    for route, calls in outlook.calls.items():
+        text.append(f"  {route:14} {_span(calls, _number)} calls")
+        text.append(f"    prompt       {_span(outlook.prompt_tokens[route], _number)} tokens")
+        text.append(f"    replies      {_span(outlook.reply_tokens[route], _number)} tokens")
+    if not outlook.calls:
+        text.append(f"  calls          {outlook.note or 'none: no language model is needed'}")
+    return text
+
+
+def _span(found: Interval, word: Callable[[float], str]) -> str:
+    if found.low == found.high:
+        return word(found.expected)
+    return f"{word(found.expected)} ({word(found.low)} to {word(found.high)})"
+
+
+def _number(value: float) -> str:
+    for limit, unit in ((1e9, "G"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:,.1f} {unit}"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people read it."""
+    for limit, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * limit:
+            return f"{seconds / limit:.1f} {unit}"
+    return f"{seconds:.1f} s"
