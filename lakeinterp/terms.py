@@ -83,7 +83,9 @@ class Example:
     peak_offset: int | None
     """Position of the peak within `tokens`; None unless activating."""
     population: int
-    """Windows in the role's documents that this example stands for (its stratum and quantile)."""
+    """Windows in the role's documents that its stratum and quantile stand for.
+
+    A quantile of which nothing was drawn is counted with the nearest one."""
     pieces: tuple[str, ...] = ()
     """Text of each token; joined they are the window's text."""
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 import fsspec
 import pyarrow.parquet as pq
 
-from lakeinterp.errors import SchemaError
+from lakeinterp.errors import ConfigError, SchemaError
 from lakeinterp.lake import remote
 from lakeinterp.lake.faults import translated
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pyarrow as pa
+
+
+_SPARE = 2**20
+"""Bytes that must be free: Delta's client prints a panic where a disk is full to the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Store:
         self.is_local = "://" not in root or root.startswith("file://")
         self.root = os.path.abspath(root.removeprefix("file://")) if self.is_local else root
         self.fs: Any
+        if self.is_local and "%" in self.root:
+            raise ConfigError(f"lake: {self.root}: Delta reads % in a path as an escape; rename it")
         if self.is_local:
             self.options: dict[str, str] | None = None
             self.fs, self._base = fsspec.url_to_fs(self.root)
@@ -81,7 +87,7 @@ class Store:
         """Find out before a client does that a local place cannot be written to.
 
         Raises:
-            StorageError: it is read-only, not permitted, or below a file.
+            StorageError: it is read-only, full, not permitted, or below a file.
         """
         if not self.is_local:
             return
@@ -91,10 +97,12 @@ class Store:
         with translated(self.root):
             if not os.path.isdir(place):
                 raise NotADirectoryError(errno.ENOTDIR, "Not a directory", place)
+            disk = os.statvfs(place)
             if not os.access(place, os.W_OK):
-                is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
-                code = errno.EROFS if is_read_only else errno.EACCES
+                code = errno.EROFS if disk.f_flag & os.ST_RDONLY else errno.EACCES
                 raise OSError(code, os.strerror(code), place)
+            if disk.f_blocks and disk.f_bavail * disk.f_frsize < _SPARE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), place)
 
     def write_parquet(
         self,

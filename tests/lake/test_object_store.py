@@ -151,6 +151,27 @@ def test_compaction_and_vacuum_keep_the_rows(planted):
     assert rows(lake) == before
 
 
+@pytest.mark.slow
+def test_capture_is_resumed_sampled_and_compacted_in_a_bucket(environment, tmp_path, capsys):
+    from tests import tiny
+
+    settings = tiny.settings(tmp_path) | {"capture.n_tokens": 4096, "sampling.max_latents": 2}
+    given = [f"{k}={json.dumps(v)}" for k, v in settings.items() if k != "lake"]
+    options = [part for text in given for part in ("--set", text)]
+    half = [*options, "--set", "capture.n_tokens=2048"]
+    assert cli.run(["capture", "--lake", ROOT, *half]) == 0
+    assert cli.run(["capture", "--lake", ROOT, *options]) == 0
+    assert cli.run(["capture", "--lake", str(tmp_path / "local"), *options]) == 0
+    assert rows(Lake(ROOT)) == rows(Lake(str(tmp_path / "local")))
+    assert cli.run(["capture", "--lake", ROOT, *options]) == 0
+    assert "captured nothing new" in capsys.readouterr().out
+    assert cli.run(["compact", "--lake", ROOT]) == 0
+    for lake in (ROOT, str(tmp_path / "local")):
+        assert cli.run(["sample", "--lake", lake, *options]) == 0
+    assert rows(Lake(ROOT)) == rows(Lake(str(tmp_path / "local")))
+    assert Lake(ROOT).rows("examples") == Lake(str(tmp_path / "local")).rows("examples")
+
+
 def test_only_the_files_that_can_hold_a_latent_are_read(planted):
     lake = planted.lake
     everything, some = lake.files("activations"), lake.files("activations", "bucket = 1")

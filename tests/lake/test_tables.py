@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import lakeinterp
-from lakeinterp.errors import NotFound, QueryError, SchemaError
+from lakeinterp.errors import ConfigError, NotFound, QueryError, SchemaError
 from lakeinterp.lake import Lake
 from lakeinterp.lake.activations import bucket_latents, write_activations
 from lakeinterp.lake.schema import TABLES
@@ -268,3 +268,11 @@ def test_an_upsert_that_was_overtaken_writes_nothing(tmp_path):
     assert lake.upsert("scores", score_rows([1], 2.0), scope={}, app="a") == 0
     assert lake.upsert("scores", score_rows([1], 3.0), scope={}, app="a", after=1) == 1
     assert [row["value"] for row in lake.rows("scores")] == [3.0]
+
+
+def test_lake_may_lie_below_spaces_and_letters_of_any_alphabet(tmp_path):
+    planted = planted_lake(str(tmp_path / "my läke"), n_sequences=6)
+    count = planted.lake.sql("SELECT count(*) FROM activations").fetchall()
+    assert count == [(np.count_nonzero(planted.dense),)]
+    with pytest.raises(ConfigError, match="as an escape; rename it"):
+        Lake(str(tmp_path / "a%20b"))
