@@ -127,14 +127,9 @@ class Journal:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, self._con:  # commits, or rolls back on an error
             self._con.execute(f"BEGIN {kind}")
-            try:
-                yield self._con
-            except BaseException:
-                self._con.execute("ROLLBACK")
-                raise
-            self._con.execute("COMMIT")
+            yield self._con
 
 
 def is_final(row: dict[str, Any]) -> bool:

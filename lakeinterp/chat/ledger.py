@@ -105,13 +105,9 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._con.execute("BEGIN IMMEDIATE")
-        try:
+        with self._con:  # commits, or rolls back on an error
+            self._con.execute("BEGIN IMMEDIATE")
             yield self._con
-        except BaseException:
-            self._con.execute("ROLLBACK")
-            raise
-        self._con.execute("COMMIT")
 
 
 def _book_all_of(con: sqlite3.Connection, pid: int) -> None:
