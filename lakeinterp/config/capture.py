@@ -1,0 +1,55 @@
+"""Settings of model and coders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lakeinterp.config.section import Positive, Section
+
+
+class CaptureConfig(Section):
+    """Which model, which coders, and how they run."""
+
+    model: str = ""
+    """Hugging Face model folder or hub id."""
+    model_revision: str | None = None
+    """Revision of a hub model."""
+    coder: str = ""
+    """Folder or hub id of the sparse coders, one sub-folder a hookpoint; unused for `neurons`."""
+    coder_revision: str | None = None
+    """Revision of a hub coder."""
+    format: str | None = None
+    """Format of the coders; None finds it from their files. `neurons` takes the MLP's neurons."""
+    reads: str | None = None
+    """Where coders read that do not say so: a module path, `{layer}` in it, or a word of theirs."""
+    control: Literal["none", "random-coder", "random-model"] = "none"
+    """`random-coder` puts random directions of equal sparsity in each coder's place,
+    `random-model` draws the model's weight matrices anew; a capture of its own either way."""
+    neurons_k: Positive | None = None
+    """Neurons kept at each token for `neurons`; None keeps those above zero."""
+    hookpoints: tuple[str, ...] = ()
+    """Hookpoints to capture; empty takes every one the coder folder holds."""
+    n_tokens: Positive = 10_000_000
+    """Tokens to capture, rounded down to whole sequences; less if the corpus ends."""
+    name: str | None = None
+    """Name of the capture; None derives one from model, coder, hookpoints and corpus."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, …"""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the model; `auto` takes the checkpoint's on a GPU and float32 on a CPU."""
+    value_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Precision that activations are rounded to before they are stored."""
+    batch_sequences: Positive = 8
+    """Sequences in one forward pass."""
+    shard_tokens: Positive = 262_144
+    """Tokens of one shard: what is sorted in memory and committed as one."""
+    encode_chunk_bytes: Positive = 256 * 2**20
+    """Ceiling for the pre-activations that exist at one time."""
+    min_explained_variance: float = 0.3
+    """Refuse a coder that explains less of the variance of what it codes; -inf accepts any."""
+    max_l0_ratio: Annotated[float, Field(gt=1)] = 2.0
+    """Refuse a coder whose L0 is this many times off the published one; inf accepts any."""
+    n_buckets: Positive | None = None
+    """Ranges of latents a hookpoint is cut into; None chooses 1 to 64 by the coder's width."""
