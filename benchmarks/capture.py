@@ -1,228 +1,149 @@
 """How fast capture is, against the bare model and against a dense capture, in one run.
 
-    python benchmarks/capture.py [--tokens 131072] [--latents 8192] [--k 32]
+    python benchmarks/capture.py [--parts speed hookpoints memory bytes] [--tokens 49152]
 
-Builds a random Llama of about 12.5 M parameters and a random top-k coder on block 2 of 6, and
-prints tokens/s of: the forward pass to the hooked layer; that and the encoder; the whole capture
-to a lake; and a naive dense capture, which scatters every code to [tokens, latents], looks for
-what is not zero and keeps it all until the end. Each is run in turn and the best of the rounds
-counts, so that the ratios compare like with like on a busy machine.
+Builds a random Llama of about 12.5 M parameters and random top-k coders on its blocks 2 and 1 of
+6. Parts:
+
+- `speed`: tokens/s of the forward pass to block 2; that with a plain product and `torch.topk`; that
+  with this package's encoder; the whole capture to a lake; and a naive dense capture of its own.
+- `hookpoints`: what a second hookpoint in the same pass costs, against its encode and write alone.
+- `memory`: peak memory above the loaded model after 1, 5 and 20 shards.
+- `bytes`: bytes an activation on disk at L0 32 of 16,384 latents, in bfloat16 and float16.
+
+Every variant has a process of its own, so that its memory is its own; the processes take turns and
+the best of the rounds counts, so that ratios compare like with like on a machine that is not quiet.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import subprocess
+import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors.torch import save_file
-from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from capture_variants import BATCH, CONTEXT, VARIANTS, build, serve
 
-from lakeinterp.capture import capture
-from lakeinterp.capture.model import SubjectModel
-from lakeinterp.coders import find
-from lakeinterp.config import load
-from lakeinterp.lake import Lake
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-VOCABULARY, WIDTH, CONTEXT, BATCH, HOOKPOINT = 8192, 384, 256, 8, "layers.2"
+PARTS = {
+    "speed": (
+        "forward",
+        "forward + plain top-k",
+        "forward + encode",
+        "capture",
+        "naive dense capture",
+    ),
+    "hookpoints": ("capture", "capture of two hookpoints", "encode + write alone"),
+    "memory": ("capture of 20 shards",),
+    "bytes": ("capture in bfloat16", "capture in float16"),
+}
 
 
 def main() -> None:
-    """Run every variant and print the table."""
+    """Run the parts and print their tables; in a child, one variant whenever told to."""
     arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    if arguments.child:
+        serve(arguments.child, arguments.root, arguments)
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         build(root, arguments)
-        variants = {
-            "forward": forward_only,
-            "forward + encode": forward_and_encode,
-            "capture to a lake": whole_capture,
-            "naive dense capture": dense_capture,
-        }
-        seconds = {name: float("inf") for name in variants}
-        notes: dict[str, str] = {}
-        for _ in range(arguments.rounds):
-            for name, variant in variants.items():
-                spent, notes[name] = variant(root, arguments)
-                seconds[name] = min(seconds[name], spent)
-    report(arguments, seconds, notes)
+        print(
+            f"{arguments.tokens:,} tokens, block 2 of 6, {arguments.latents:,} latents, k "
+            f"{arguments.k}, batch {BATCH} x {CONTEXT}, {arguments.threads} threads, torch "
+            f"{torch.__version__}, best of {arguments.rounds}"
+        )
+        for part in arguments.parts:
+            report(part, in_turns(PARTS[part], root, arguments), arguments.tokens)
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tokens", type=int, default=131_072)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=["speed"])
+    parser.add_argument("--tokens", type=int, default=49_152)
     parser.add_argument("--latents", type=int, default=8192)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    return arguments
+    parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def build(root: Path, arguments: argparse.Namespace) -> None:
-    """Write model, tokenizer, coder and ready token ids."""
-    generator = torch.Generator().manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=WIDTH, intermediate_size=896, num_hidden_layers=6,
-        num_attention_heads=6, num_key_value_heads=6, max_position_embeddings=CONTEXT,
-    )  # fmt: skip
-    LlamaModel(config).save_pretrained(root / "model")
-    words = {f"w{i}": i for i in range(VOCABULARY)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="w0").save_pretrained(
-        root / "model"
+def in_turns(
+    names: tuple[str, ...], root: Path, arguments: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """Return the best round of each variant; one process a variant, one at a time at work."""
+    best: dict[str, dict[str, Any]] = {}
+    children = {name: start(name, root, arguments) for name in names}
+    try:
+        for name, child in children.items():
+            answered(name, child)  # loaded
+        rounds = 1 if "capture of 20 shards" in names else arguments.rounds
+        for _ in range(rounds):
+            for name, child in children.items():
+                answer = ask(name, child)
+                if name not in best or answer["seconds"] < best[name]["seconds"]:
+                    best[name] = answer
+    finally:
+        for child in children.values():
+            child.communicate()
+    return best
+
+
+def start(name: str, root: Path, arguments: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start the process of one variant."""
+    command = [sys.executable, __file__, "--child", name, "--root", str(root)]
+    for option in ("tokens", "latents", "k", "threads"):
+        command += [f"--{option}", str(getattr(arguments, option))]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
-    encoder = torch.randn(arguments.latents, WIDTH, generator=generator) / WIDTH**0.5
-    path = root / "coder" / HOOKPOINT
-    path.mkdir(parents=True)
-    (path / "cfg.json").write_text(json.dumps({"k": arguments.k, "activation": "topk"}))
-    weights = {
-        "encoder.weight": encoder,
-        "encoder.bias": torch.zeros(arguments.latents),
-        "W_dec": encoder.clone(),
-        "b_dec": torch.zeros(WIDTH),
-    }
-    save_file(weights, path / "sae.safetensors")
-    ids = np.random.default_rng(0).integers(
-        1, VOCABULARY, size=(arguments.tokens // CONTEXT, CONTEXT)
-    )
-    np.save(root / "ids.npy", ids)
 
 
-def settings(root: Path, lake: str, n_tokens: int) -> dict[str, object]:
-    """Return the settings of the capture."""
-    return {
-        "lake": lake,
-        "capture.model": str(root / "model"),
-        "capture.coder": str(root / "coder"),
-        "capture.n_tokens": n_tokens,
-        "capture.shard_tokens": 65_536,
-        "capture.batch_sequences": BATCH,
-        "capture.device": "cpu",
-        "capture.min_explained_variance": float("-inf"),
-        "corpus.dataset": str(root / "ids.npy"),
-    }
+def ask(name: str, child: subprocess.Popen[str]) -> dict[str, Any]:
+    """Run a variant once in its process."""
+    if child.stdin is None:
+        raise RuntimeError("a child without a pipe")
+    child.stdin.write("run\n")
+    answer: dict[str, Any] = json.loads(answered(name, child))
+    return answer
 
 
-class Setting:
-    """A loaded model, coder and batches."""
-
-    def __init__(self, root: Path) -> None:
-        config = load(values=settings(root, "", CONTEXT)).capture
-        self.model = SubjectModel(config)
-        folder = find(config.coder)
-        self.coder = folder.load(folder.specs[0], "cpu", config.encode_chunk_bytes)
-        ids = torch.from_numpy(np.load(root / "ids.npy"))
-        self.batches = ids.split(BATCH)
-        self.reads = self.model.in_order([self.model.resolve(folder.specs[0])], ids[:1])
-        self.model.hidden(self.batches[0], self.reads)
-
-    def hidden(self, tokens_BT: torch.Tensor) -> torch.Tensor:
-        """Return the hidden states, [B, T, D]."""
-        return self.model.hidden(tokens_BT, self.reads)[self.reads[0]]
+def answered(name: str, child: subprocess.Popen[str]) -> str:
+    """Return the next line that a process prints."""
+    line = child.stdout.readline() if child.stdout else ""
+    if not line:
+        raise SystemExit(f"{name}: its process ended, see above")
+    return line
 
 
-def timed(work: Callable[[], str]) -> tuple[float, str]:
-    """Return the seconds that some work took, and its note."""
-    start = time.perf_counter()
-    note = work()
-    return time.perf_counter() - start, note
+def report(part: str, best: dict[str, dict[str, Any]], n_tokens: int) -> None:
+    """Print a part's table and ratios."""
+    print(f"{part}:")
+    for name, answer in best.items():
+        speed = "" if part == "memory" else f"{n_tokens / answer['seconds']:9,.0f} tokens/s"
+        print(f"  {name:26}{speed}  peak {answer['peak']:6,.0f} MiB  {answer['note']}")
+    seconds = {name: answer["seconds"] for name, answer in best.items()}
+    if part == "speed":
+        print(f"  capture / (forward + encode)       {ratio(seconds, 'forward + encode')}")
+        print(f"  capture / (forward + plain top-k)  {ratio(seconds, 'forward + plain top-k')}")
+        print(f"  capture / naive dense capture      {ratio(seconds, 'naive dense capture')}")
+    if part == "hookpoints":
+        added = seconds["capture of two hookpoints"] - seconds["capture"]
+        alone = seconds["encode + write alone"]
+        print(f"  the second hookpoint adds          {added:.2f} s")
+        print(f"  encode + write alone               {alone:.2f} s ({added / alone:.2f} times)")
 
 
-def forward_only(root: Path, _: argparse.Namespace) -> tuple[float, str]:
-    """Run the model to the hooked layer and drop the states."""
-    made = Setting(root)
-
-    def work() -> str:
-        for tokens_BT in made.batches:
-            made.hidden(tokens_BT)
-        return ""
-
-    return timed(work)
-
-
-def forward_and_encode(root: Path, _: argparse.Namespace) -> tuple[float, str]:
-    """The same, every state encoded and dropped."""
-    made = Setting(root)
-
-    def work() -> str:
-        for tokens_BT in made.batches:
-            made.coder.encode(made.hidden(tokens_BT).flatten(0, 1))
-        return ""
-
-    return timed(work)
-
-
-def whole_capture(root: Path, arguments: argparse.Namespace) -> tuple[float, str]:
-    """The whole capture to a lake, without what is paid once: loading and the check."""
-    with tempfile.TemporaryDirectory() as lake:
-        warm = load(values=settings(root, lake, CONTEXT))
-        capture(Lake(lake), warm)
-        full = load(values=settings(root, lake, arguments.tokens))
-        start: list[float] = []
-
-        def progress(*, tokens: int = 0, total: int = 0, rows: int = 0, n_bytes: int = 0) -> None:
-            if not start and tokens:
-                start.append(time.perf_counter())
-
-        done = capture(Lake(lake), full, progress=progress)
-        spent = time.perf_counter() - start[0]
-        share = 1 - BATCH * CONTEXT / done.n_tokens
-        return spent / share, f"{done.n_bytes / done.n_rows:.2f} bytes a row"
-
-
-def dense_capture(root: Path, arguments: argparse.Namespace) -> tuple[float, str]:
-    """Scatter to dense, find the non-zeros with int64 places, keep all in memory, save once."""
-    made = Setting(root)
-
-    def work() -> str:
-        places, values = [], []
-        for index, tokens_BT in enumerate(made.batches):
-            states = made.hidden(tokens_BT)
-            active = made.coder.encode(states.flatten(0, 1))
-            dense = torch.zeros(tokens_BT.numel(), arguments.latents)
-            dense[active.token_M, active.latent_M.long()] = active.value_M
-            dense = dense.view(*tokens_BT.shape, -1)
-            kept = dense.abs() > 1e-5
-            place = kept.nonzero()
-            place[:, 0] += index * BATCH
-            places.append(place)
-            values.append(dense[kept])
-            (dense > 0).sum((0, 1))
-        location, value = torch.cat(places), torch.cat(values)
-        save_file({"l": location.to(torch.int32), "v": value.half()}, root / "dense.safetensors")
-        n_bytes = (root / "dense.safetensors").stat().st_size
-        return f"{n_bytes / len(value):.2f} bytes a row"
-
-    return timed(work)
-
-
-def report(arguments: argparse.Namespace, seconds: dict[str, float], notes: dict[str, str]) -> None:
-    """Print the table."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{arguments.tokens:,} tokens, block 2 of 6, {arguments.latents:,} latents, "
-        f"k {arguments.k}, batch {BATCH} x {CONTEXT}, {arguments.threads} threads, "
-        f"torch {torch.__version__}"
-    )
-    for name, spent in seconds.items():
-        print(f"  {name:22} {arguments.tokens / spent:9,.0f} tokens/s  {notes[name]}")
-    encode, lake = seconds["forward + encode"], seconds["capture to a lake"]
-    print(f"  capture / (forward + encode)  {encode / lake:.2f}")
-    print(f"  capture / naive dense         {seconds['naive dense capture'] / lake:.2f}")
-    print(f"  peak memory of the process    {peak:,.0f} MiB")
+def ratio(seconds: dict[str, float], other: str) -> str:
+    """Return how many times as fast as another variant the capture is."""
+    return f"{seconds[other] / seconds['capture']:.2f}"
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ def capture_shards(config: Config) -> str:
     from lakeinterp.lake import Lake
 
     done = capture_now(Lake(config.lake, storage_options=config.store_options()), config)
-    get_run_logger().info(
+    log = get_run_logger()
+    for worker in done.lost:
+        log.warning("worker %s was lost; the others did its shards", worker)
+    if done.n_nonfinite:
+        log.warning("%d activations are left out as NaN or infinite", done.n_nonfinite)
+    log.info(
         "%s: %d tokens, %d activations, %d shards; %d shards were there",
         done.capture, done.n_tokens, done.n_rows, done.n_shards, done.n_skipped,
     )  # fmt: skip

@@ -34,6 +34,10 @@ def sample_hookpoint(config: Config, capture: str, hookpoint: str) -> int:
         log.info("%s of %s: %d of %d units", step, unit, n_done, n_all)
 
     lake = Lake(config.lake, storage_options=config.store_options())
+    if config.sampling.needs_coder:
+        from lakeinterp.capture.neighbours import write_neighbours
+
+        write_neighbours(lake, config, capture=capture, hookpoints=[hookpoint])
     done = sample_now(lake, config, capture=capture, hookpoints=[hookpoint], progress=progress)
     return sum(unit.n_examples for unit in done)
 

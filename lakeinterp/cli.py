@@ -34,15 +34,26 @@ _COMMANDS = (
     ("explain", _PIPELINE, "Say what each latent means."),
     ("score", _PIPELINE, "Say how far each explanation can be trusted."),
     ("report", _PIPELINE, "Print the results and write the page."),
+    ("examples", _LAKE, "Print a latent's examples, shaded by activation."),
     ("sql", _LAKE, "Run one read-only SQL statement over the lake's tables."),
     ("status", _LAKE, "Show what the lake holds and what is unfinished."),
+    ("replies", _LAKE, "List, show, count and export what language models said."),
     ("compact", _LAKE, "Merge many small files into few."),
+    ("import", _LAKE, "Read what another tool has stored, a cache of delphi for example."),
+    ("export", _LAKE, "Write a capture in another tool's format."),
     ("vacuum", _LAKE, "Delete files that no commit names any more."),
     ("forget", _LAKE, "Take a capture and all that was made from it out of the lake."),
+    ("llm", _TOOL, "Serve a language model with vLLM, or ask through batch files."),
     ("doctor", _TOOL, "Show versions, devices and whether the configured routes answer."),
     ("config", _TOOL, "Show every setting with its value and what it means."),
     ("version", _TOOL, "Print the version."),
 )
+
+_TARGETS = {
+    "import": "lakeinterp.commands.importing:import_",
+    "export": "lakeinterp.commands.exporting:export",
+}
+"""Where a command is whose name cannot be a module's; the others are named after theirs."""
 
 
 def make_app() -> App:
@@ -59,7 +70,7 @@ def make_app() -> App:
         group_commands=Group("Help", sort_key=9),
     )
     for place, (name, group, text) in enumerate(_COMMANDS):
-        target = f"lakeinterp.commands.{name}:{name}"
+        target = _TARGETS.get(name, f"lakeinterp.commands.{name}:{name}")
         app.command(target, name=name, group=group, help=text, sort_key=place)
     return app
 

@@ -12,13 +12,15 @@
     │   ├─ DamagedFile      a file that a table names is cut off, changed or gone
     │   └─ Conflict         other writers kept changing the same rows
     ├─ NonFinite            stop: the model or coder produced NaN or infinity
+    ├─ Deferred             the reply will come by a batch file; what needs it is left undone
     ├─ BudgetStopped        the next call would exceed the budget; the chat room makes it a status
     └─ SkipUnit             write a row with `.status` and go on with the next latent
         ├─ TooFewExamples
         └─ UnparsableReply
 
 What a language model's server does is a reply's status, no exception. Only the loop over latents
-catches `SkipUnit`; only `lakeinterp.cli.run` catches `LakeinterpError`, with exit code 2.
+catches `SkipUnit` and `Deferred`; only `lakeinterp.cli.run` catches `LakeinterpError`, with exit
+code 2.
 """
 
 from __future__ import annotations
@@ -91,6 +93,10 @@ class NonFinite(LakeinterpError):
 
 class BudgetStopped(LakeinterpError):
     """The next call could exceed the budget, so it was not made."""
+
+
+class Deferred(LakeinterpError):
+    """The reply will come by a batch file; what needs it is left undone, without a row."""
 
 
 class SkipUnit(LakeinterpError):

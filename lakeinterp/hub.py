@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from lakeinterp.errors import NotFound
 
+TIMEOUT_S = 10.0
+"""Longest wait for the hub to say whether it knows an id."""
 
-def refuse_missing_path(kind: str, name: str) -> None:
-    """Refuse a name that can only be a path and leads nowhere, before the hub is asked for it.
+
+def require(kind: Literal["model", "dataset"], name: str) -> None:
+    """Refuse a name that leads nowhere, before a client looks for it file by file.
+
+    A path must be there. An id is asked for once; clients ask again and again where there is no
+    network, for most of a minute. What lies in the hub's cache is left to them, and so is every
+    answer but that there is no such id.
+
+    Args:
+        kind: What the name should be.
+        name: Folder or hub id.
 
     Raises:
-        NotFound: there is no such file or folder.
+        NotFound: there is no such file or folder, or the hub does not know the id or is out of
+            reach.
     """
-    can_be_id = not name.startswith((".", "/", "~")) and name.count("/") <= 1
-    if not can_be_id and not Path(name).expanduser().exists():
+    if Path(name).expanduser().exists():
+        return
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise NotFound(kind, name, hint="there is no such file or folder")
+    try:
+        from huggingface_hub import HfApi
+        from huggingface_hub.constants import HF_HUB_CACHE, is_offline_mode
+        from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    except ImportError:
+        return
+    kept = Path(HF_HUB_CACHE) / f"{kind}s--{name.replace('/', '--')}"
+    if is_offline_mode() or kept.is_dir():
+        return
+    try:
+        HfApi().repo_info(name, repo_type=kind, timeout=TIMEOUT_S)
+    except RepositoryNotFoundError as exc:
+        raise not_found(kind, name, exc) from exc
+    except HfHubHTTPError:
+        return
+    except failures() as exc:
+        raise not_found(kind, name, exc) from exc
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -30,4 +61,6 @@ def failures() -> tuple[type[Exception], ...]:
 def not_found(kind: str, name: str, exc: BaseException) -> NotFound:
     """Return the error for a name that is no folder here and that the hub does not give."""
     line = str(exc).strip().split("\n", 1)[0] or type(exc).__name__
+    if "httpx" in sys.modules and isinstance(exc, sys.modules["httpx"].TransportError):
+        return NotFound(kind, name, hint=f"no such folder here, and the hub is not there: {line}")
     return NotFound(kind, name, hint=f"no such folder here, and the hub says: {line}")

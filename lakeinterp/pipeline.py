@@ -20,7 +20,9 @@ from lakeinterp.terms import now
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from lakeinterp.chat import Chat
+    from lakeinterp.chat import Chat, ChatStats
+    from lakeinterp.chat.batch import Collected
+    from lakeinterp.chat.batchbook import Batch
     from lakeinterp.chat.types import RouteName
     from lakeinterp.config import Config
     from lakeinterp.terms import Unit
@@ -31,6 +33,17 @@ FAILURES = frozenset(
     {"parse_failed", "refused", "http_error", "timeout", "truncated", "budget_stopped"}
 )
 """Statuses that make a run end with exit code 3; the others are findings about a latent."""
+
+
+class Submitted(NamedTuple):
+    """What a step left to batch files."""
+
+    counts: Counter[str]
+    """Rows it wrote from stored replies, and what waits, by status."""
+    batches: list[Batch]
+    """Sent now."""
+    n_awaited: int
+    """Requests in batches that are not collected, those of earlier ones too."""
 
 
 class Asked(NamedTuple):
@@ -72,6 +85,7 @@ def explain(
     unit: Unit | None = None,
     progress: UnitDone | None = None,
     chat: Chat | None = None,
+    watch: Callable[[ChatStats], None] | None = None,
 ) -> Asked:
     """Explain one unit, or every unit of a capture.
 
@@ -83,12 +97,15 @@ def explain(
         unit: Only this one; then the two before are not looked at.
         progress: Called after each unit with the rows it wrote, by status.
         chat: Asked in place of the configured models.
+        watch: Given the chat's counts before the first call; they grow while the step runs.
 
     Raises:
         ConfigError: a model is needed and none is configured, or a hookpoint is not sampled yet.
     """
     if unit is None:
-        check_sampled(config, capture, hookpoints)
+        capture = check_sampled(config, capture, hookpoints)
+        if config.chat.workers > 1 and chat is None and needs_chat(config, "explain"):
+            return _shared_out(config, "explain", capture, hookpoints, run, progress, watch)
     from lakeinterp.explain import explain as explain_all
     from lakeinterp.explain import explain_unit
 
@@ -99,7 +116,7 @@ def explain(
             lake, config, asked, capture=capture, hookpoints=hookpoints, run=run, progress=progress
         )
 
-    return asyncio.run(_with_chat(config, "explain", work, chat))
+    return asyncio.run(_with_chat(config, "explain", work, chat, watch))
 
 
 def score(
@@ -111,6 +128,7 @@ def score(
     unit: Unit | None = None,
     progress: UnitDone | None = None,
     chat: Chat | None = None,
+    watch: Callable[[ChatStats], None] | None = None,
 ) -> Asked:
     """Score one unit, or every unit of a capture; arguments as `explain`.
 
@@ -120,7 +138,9 @@ def score(
         ConfigError: a model is needed and none is configured, or nothing is explained yet.
     """
     if unit is None:
-        check_explained(config, capture, hookpoints)
+        capture = check_explained(config, capture, hookpoints)
+        if config.chat.workers > 1 and chat is None and needs_chat(config, "score"):
+            return _shared_out(config, "score", capture, hookpoints, run, progress, watch)
     from lakeinterp.score import score as score_all
     from lakeinterp.score import score_unit
 
@@ -131,7 +151,65 @@ def score(
             lake, config, asked, capture=capture, hookpoints=hookpoints, run=run, progress=progress
         )
 
-    return asyncio.run(_with_chat(config, "score", work, chat))
+    return asyncio.run(_with_chat(config, "score", work, chat, watch))
+
+
+def submit(
+    config: Config,
+    step: Literal["explain", "score"],
+    *,
+    run: str,
+    capture: str | None = None,
+    hookpoints: Sequence[str] = (),
+) -> Submitted:
+    """Send what a step would ask and the lake has no reply to as batch files.
+
+    Run the step again after `collect`. Arguments as `explain`.
+
+    Raises:
+        ConfigError: the step asks no language model, or its route has no batch files.
+        BudgetStopped: what would be sent could exceed the budget.
+    """
+    if not needs_chat(config, step):
+        raise ConfigError(f"{step} asks no language model with these settings: just run it")
+    from lakeinterp.chat.batch import open_batches
+    from lakeinterp.chat.gather import gathering
+
+    lake = Lake(config.lake, storage_options=config.store_options())
+    with gathering(lake, config.chat) as chat:
+        take = explain if step == "explain" else score
+        done = take(config, run=run, capture=capture, hookpoints=hookpoints, chat=chat)
+
+    async def send() -> Submitted:
+        async with open_batches(lake, config.chat) as batches:
+            made = await batches.submit()
+            return Submitted(done.counts, made, batches.n_awaited())
+
+    return asyncio.run(send())
+
+
+def collect(config: Config) -> Collected:
+    """Put the replies of finished batches into the lake."""
+    from lakeinterp.chat.batch import open_batches
+
+    async def whole() -> Collected:
+        lake = Lake(config.lake, storage_options=config.store_options())
+        async with open_batches(lake, config.chat) as batches:
+            return await batches.collect()
+
+    return asyncio.run(whole())
+
+
+def batch_states(config: Config) -> tuple[int, list[tuple[Batch, str]]]:
+    """Return how many requests wait to be sent, and every batch with what is known of it."""
+    from lakeinterp.chat.batch import open_batches
+
+    async def whole() -> tuple[int, list[tuple[Batch, str]]]:
+        lake = Lake(config.lake, storage_options=config.store_options())
+        async with open_batches(lake, config.chat) as batches:
+            return batches.n_waiting(), await batches.states()
+
+    return asyncio.run(whole())
 
 
 def finish(config: Config, capture: str, hookpoints: Sequence[str] = (), *, run: str) -> int:
@@ -151,11 +229,31 @@ def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(added)
 
 
+def _shared_out(
+    config: Config,
+    step: Literal["explain", "score"],
+    capture: str,
+    hookpoints: Sequence[str],
+    run: str,
+    progress: UnitDone | None,
+    watch: Callable[[ChatStats], None] | None,
+) -> Asked:
+    from lakeinterp import workers
+
+    lake = Lake(config.lake, storage_options=config.store_options())
+    found = units.units(lake, capture, hookpoints)
+    counts, stats = workers.over_units(config, step, found, run=run, progress=progress, watch=watch)
+    if step == "score":
+        finish(config, capture, hookpoints, run=run)
+    return Asked(counts, str(stats))
+
+
 async def _with_chat(
     config: Config,
     step: Literal["explain", "score"],
     work: Callable[[Lake, Chat | None], Awaitable[Counter[str]]],
     chat: Chat | None,
+    watch: Callable[[ChatStats], None] | None,
 ) -> Asked:
     lake = Lake(config.lake, storage_options=config.store_options())
     async with AsyncExitStack() as stack:
@@ -164,6 +262,8 @@ async def _with_chat(
             from lakeinterp.chat import open_chat
 
             stored = await stack.enter_async_context(open_chat(lake, config.chat, chat=chat))
+            if watch is not None:
+                watch(stored.stats)
         counts = await work(lake, stored)
     return Asked(counts, str(stored.stats) if stored else "")
 
@@ -181,9 +281,9 @@ def check_chat(config: Config) -> None:
     }
     needed = [route for step, route in routes.items() if needs_chat(config, step)]
     if needed:
-        from lakeinterp.chat.router import LiteLLMChat
+        from lakeinterp.chat.stored import asked_chat
 
-        chat = LiteLLMChat(config.chat)
+        chat = asked_chat(config.chat)
         for route in needed:
             chat.model(route)
 

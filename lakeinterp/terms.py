@@ -30,6 +30,8 @@ Status = Literal[
 """How an explanation, a judgement or a reply ended. Only `ok` carries a value."""
 TRANSIENT: frozenset[str] = frozenset({"http_error", "timeout", "budget_stopped"})
 """Statuses that a rerun tries again."""
+WAITING = "waiting"
+"""Counted beside the statuses: left undone, without a row, until a batch file is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,10 @@ class Example:
     """Windows in the role's documents that its stratum and quantile stand for.
 
     A quantile of which nothing was drawn is counted with the nearest one."""
+    weight: float | None = None
+    """Windows that this one stands for: sums of weight x value over the drawn windows of a role and
+    stratum are unbiased for sums over all of them. None where some windows had no chance to be
+    drawn (`top`, negatives chosen for being hard)."""
     pieces: tuple[str, ...] = ()
     """Text of each token; joined they are the window's text."""
 

@@ -61,3 +61,14 @@ def test_sample_id_follows_what_decides_an_example_and_not_the_choice_of_latents
     base = config.SamplingConfig()
     assert base.sample == config.SamplingConfig(max_latents=3, latents=(1,)).sample
     assert base.sample != config.SamplingConfig(seed=23).sample
+
+
+@pytest.mark.parametrize("text", ['[{model = "a/b"}]', '[{"model": "a/b"}]'])
+def test_lists_of_tables_are_set_as_toml_or_json(text):
+    made = config.load(overrides=[f"chat.explainer.deployments={text}"])
+    assert made.chat.explainer.deployments[0].model == "a/b"
+
+
+def test_list_that_is_neither_toml_nor_json_is_refused():
+    with pytest.raises(ConfigError, match=r"--set: \[\{model: a\}\]: neither TOML nor JSON"):
+        config.load(overrides=["chat.explainer.deployments=[{model: a}]"])

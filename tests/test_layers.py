@@ -19,9 +19,11 @@ MAY_IMPORT = {
     "cli": {"errors", "registry", "commands"},
     "commands": BASE
     | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"}
-    | {"demo", "pipeline"},
+    | {"demo", "pipeline", "bridges"},
     "pipeline": BASE
-    | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"},
+    | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"}
+    | {"workers"},
+    "workers": BASE | {"lake", "chat", "explain", "score"},
     "lake": BASE,
     "corpus": BASE | {"lake", "demo"},
     "coders": BASE,
@@ -31,6 +33,7 @@ MAY_IMPORT = {
     "explain": BASE | {"lake", "chat"},
     "score": BASE | {"lake", "chat"},
     "report": BASE | {"lake"},
+    "bridges": BASE | {"lake", "corpus"},
     "demo": BASE,
 }
 HEAVY = {"torch", "transformers", "nnsight", "datasets", "litellm", "prefect"}

@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from lakeinterp import cli
+from lakeinterp.errors import LakeinterpError
 from lakeinterp.lake import Lake
 from tests import tiny
+from tests.chat.batchwire import BatchWire, Ending
+from tests.chat.batchwire import answer as answered
 from tests.rule_driven import answer
 from tests.wire import KEY, KEY_ENV, Answer, Wire
 
@@ -232,3 +235,61 @@ def test_explain_and_score_killed_and_run_again_give_the_rows_of_an_undisturbed_
     for query in RESULTS:
         assert rows(lake, query) == rows(undisturbed, query)
     assert n_needed <= n_made <= n_needed + 3 * concurrency
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_rows_of_one_and_buy_nothing_twice(captured, tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    alone, shared = copy(captured, tmp_path / "alone"), copy(captured, tmp_path / "shared")
+    with Wire(answer) as wire:
+        settings = asking(captured, wire)
+        assert lakeinterp("explain", settings, alone) == 0
+        assert lakeinterp("explain", {**settings, "chat.workers": 2}, shared) == 0
+        assert wire.n_requests == 2 * 7
+        with pytest.raises(LakeinterpError, match=r"chat\.explainer\.deployments\[0\]"):
+            work_without_a_key(settings, shared, monkeypatch)
+    assert rows(shared, EXPLAINED) == rows(alone, EXPLAINED)
+
+
+def work_without_a_key(settings, lake, monkeypatch):
+    """Let a worker find what the command would have found before it started one."""
+    from lakeinterp import config, workers
+    from lakeinterp.lake import units
+
+    monkeypatch.delenv(KEY_ENV)
+    loaded = config.load(values={"lake": str(lake)}, overrides=arguments("", settings, lake)[4::2])
+    found = units.units(Lake(str(lake)), Lake(str(lake)).capture(None)["capture"])
+    workers.over_units(loaded, "explain", found, run="r")
+
+
+def test_replies_of_batch_files_lead_to_the_rows_of_direct_calls(captured, tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_ENV, KEY)
+    direct, batched = copy(captured, tmp_path / "direct"), copy(captured, tmp_path / "batched")
+    with Wire(answer) as wire:
+        few = {"score.scorers": ["detection"], "sampling.latents": [0, 1]}
+        settings = asking(captured, wire, **few)
+        for step in ("explain", "score"):
+            assert lakeinterp(step, settings, direct) == 0
+    with BatchWire(
+        lambda lines: Ending(output=[answered(line, answer(line["body"])) for line in lines])
+    ) as wire:
+        address = wire.route().deployments[0].api_base
+        route = f'{{deployments = [{{model = "openai/tiny", api_base = "{address}"}}]}}'
+        settings |= {"chat.explainer": route}
+        for step in ("explain", "score"):
+            assert cli.run(["llm", "batch", "submit", step, *batch(settings, batched)]) == 0
+            assert lakeinterp(step, settings, batched) == 0  # awaited: nobody is asked
+            assert cli.run(["llm", "batch", "collect", *batch(settings, batched)]) == 0
+            assert lakeinterp(step, settings, batched) == 0
+        assert cli.run(["llm", "batch", "status", *batch(settings, batched)]) == 0
+        assert len(wire.batches) == 2
+    values = "SELECT latent, text, status FROM explanations ORDER BY ALL"
+    judged = "SELECT latent, item, truth, prediction, status FROM judgements ORDER BY ALL"
+    assert rows(batched, values) == rows(direct, values)
+    assert rows(batched, judged) == rows(direct, judged)
+    balanced = "SELECT latent, value, n FROM scores WHERE metric = 'balanced_accuracy' ORDER BY ALL"
+    assert rows(batched, balanced) == rows(direct, balanced)
+
+
+def batch(settings: dict[str, object], lake: object) -> list[str]:
+    return arguments("", settings, lake)[1:]

@@ -36,6 +36,7 @@ _KNOWN = {
     "top_logprobs": int,
     "stream": bool,
     "usage": dict,
+    "provider": dict,
 }
 _NEEDED = {"model", "messages", "max_tokens", "temperature"}
 
@@ -62,6 +63,8 @@ class Answer:
     """Sent as it is, in place of the reply made from the fields above."""
     cut: bool = False
     """Drop the connection in the middle of the body."""
+    drip_s: float = 0.0
+    """Waited after every byte of the body; ends early when the server stops."""
 
 
 def error(status: int, message: str = "no", **headers: str) -> Answer:
@@ -89,7 +92,7 @@ class Wire:
         self.problems: list[str] = []
         self.n_open = self.most_open = 0
         """Requests being answered, now and at most."""
-        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._lock, self.stopping = threading.Lock(), threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.wire = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -120,7 +123,7 @@ class Wire:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._stopping.set()
+        self.stopping.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -146,7 +149,7 @@ class Wire:
             answer = self.answer(body)
             answer = Answer(text=answer) if isinstance(answer, str) else answer
             if answer.delay_s:
-                self._stopping.wait(answer.delay_s)
+                self.stopping.wait(answer.delay_s)
         except Exception as exc:  # noqa: BLE001 - shown by the test that owns the server
             self.problems.append(f"the answer function failed: {exc!r}")
             answer = error(500, "the test's answer function failed")
@@ -183,11 +186,21 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if answer.cut else content)
+        if answer.drip_s:
+            self._drip(content, answer.drip_s)
+        else:
+            self.wfile.write(content[: len(content) // 2] if answer.cut else content)
         if answer.cut:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
+
+    def _drip(self, content: bytes, drip_s: float) -> None:
+        for byte in content:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.server.wire.stopping.wait(drip_s):
+                return
 
     def do_GET(self) -> None:
         self.server.wire.problems.append(f"GET {self.path}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from lakeinterp.errors import ConfigError
+from lakeinterp.errors import ConfigError, NonFinite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ def check_coder(coder: SparseCoder, x_ND: Tensor, target_ND: Tensor) -> Check:
             for a transcoder.
     """
     active = coder.encode(x_ND)
-    target_ND = target_ND.to(torch.float32)
+    target_ND = target_ND.to(x_ND.device, torch.float32)
     error = (coder.decode(active, x_ND) - target_ND).square().sum()
     spread = (target_ND - target_ND.mean(0)).square().sum()
     used = active.latent_M.unique().numel()
@@ -83,3 +83,24 @@ def refuse_if_far(coder: SparseCoder, check: Check, place: str, settings: Captur
             f"{published:.1f}, more than capture.max_l0_ratio = {ratio} times off; is it a coder "
             "of this model and layer?"
         )
+
+
+def refuse_nonfinite(hookpoint: str, finite_N: Tensor, keep_BT: Tensor) -> None:
+    """Stop where the model itself gives NaN or infinity, before a coder is blamed for it.
+
+    Args:
+        hookpoint: For the message.
+        finite_N: Whether the hidden state of each token that was kept is finite.
+        keep_BT: Which tokens of the corpus's first sequences were kept.
+
+    Raises:
+        NonFinite: names the first such token.
+    """
+    if bool(finite_N.all()):
+        return
+    wrong = int((~finite_N).nonzero()[0, 0])
+    sequence, position = (int(i) for i in keep_BT.nonzero()[wrong])
+    raise NonFinite(
+        f"{hookpoint}: the hidden state at sequence {sequence}, position {position} is NaN or "
+        "infinite; try capture.dtype = float32, or --allow-nonfinite to leave such tokens out"
+    )

@@ -5,18 +5,18 @@ Shapes: B sequences, T tokens, D width.
 
 from __future__ import annotations
 
+import inspect
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from lakeinterp import hub
+from lakeinterp.capture.loading import find_device, load_model, redraw, revision
 from lakeinterp.coders import hooks
 from lakeinterp.coders.formats.neurons import DOWN_PROJECTIONS
-from lakeinterp.errors import ConfigError, MissingExtra, NotFound
-from lakeinterp.fingerprint import fingerprint
-from lakeinterp.terms import digest
+from lakeinterp.errors import MissingExtra, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Read(NamedTuple):
 
 
 class SubjectModel:
-    """A Hugging Face model without its head, on one device."""
+    """A Hugging Face model without its head, on one device or spread over several."""
 
     def __init__(self, config: CaptureConfig) -> None:
         """Load the model of a folder or hub id.
@@ -51,17 +51,26 @@ class SubjectModel:
         Raises:
             MissingExtra: transformers or nnsight is not installed.
             NotFound: there is no such model.
-            ConfigError: its folder is torn, or there is no such device.
+            ConfigError: its folder is torn, there is no such device, or it does not run as asked.
         """
         nnsight = _import_nnsight()
-        self.device = _device(config.device)
-        self.hf: Any = _load(config, self.device)
+        self.hf: Any = load_model(config, find_device(config.device))
+        self.device: torch.device = _first_device(self.hf)
+        """Where token ids are put."""
         if config.control == "random-model":
-            _redraw(self.hf)
-        self.revision: str = _revision(config, self.hf)
+            redraw(self.hf)
+        self.revision: str = revision(config, self.hf)
         self.dtype = str(self.hf.dtype).removeprefix("torch.")
-        self._traced: Any = nnsight.NNsight(self.hf)
+        with warnings.catch_warnings():
+            # It warns of modules called `output`, as every BERT has; they are found by their path.
+            warnings.filterwarnings("ignore", "Module .* has a submodule named", UserWarning)
+            self._traced: Any = nnsight.NNsight(self.hf)
+        self._envoys = {
+            path.partition(".")[2]: envoy for path, envoy in self._traced.named_modules()
+        }
         self._modules = {name for name, _ in self.hf.named_modules() if name}
+        takes = inspect.signature(self.hf.forward).parameters
+        self._options = {"use_cache": False} if "use_cache" in takes else {}
 
     def resolve(self, spec: CoderSpec) -> Read:
         """Return where a coder reads in this model.
@@ -82,6 +91,11 @@ class SubjectModel:
         if spec.architecture.endswith("transcoder"):
             return Read(self.resolve(spec).module, "output")
         return self.resolve(spec)
+
+    def device_of(self, read: Read) -> torch.device:
+        """Return where a place's hidden states are, and so its coder."""
+        module = self.hf.get_submodule(read.module)
+        return _first_device(module, self.device)
 
     def down_projections(self) -> dict[str, tuple[str, int]]:
         """Return every MLP with its down projection and the width of what that reads."""
@@ -130,7 +144,7 @@ class SubjectModel:
                 hooks.append(module.register_forward_hook(note))
         try:
             with torch.no_grad():
-                self.hf(tokens_BT.to(self.device), use_cache=False)
+                self.hf(tokens_BT.to(self.device), **self._options)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -147,9 +161,9 @@ class SubjectModel:
 
         kept: dict[Read, Tensor] = {}
         tokens_BT = tokens_BT.to(self.device)
-        with torch.no_grad(), self._traced.trace(tokens_BT, use_cache=False) as tracer:
+        with torch.no_grad(), self._traced.trace(tokens_BT, **self._options) as tracer:
             for read in reads:
-                envoy = self._traced.get(read.module)
+                envoy = self._envoys[read.module]
                 value = envoy.output if read.site == "output" else envoy.input
                 value = value[0] if isinstance(value, tuple) else value
                 kept[read] = nnsight.save(value)
@@ -168,6 +182,12 @@ class SubjectModel:
         return x_BTD * torch.rsqrt(x_BTD.square().mean(-1, keepdim=True) + eps)
 
 
+def _first_device(module: Any, default: torch.device | None = None) -> torch.device:
+    """Return where a module's weights are; those that accelerate keeps elsewhere do not count."""
+    found = (weight.device for weight in module.parameters() if weight.device.type != "meta")
+    return next(found, default or torch.device("cpu"))
+
+
 def _import_nnsight() -> Any:
     # Read by nnsight on import: keeps it from adding `.save` to every object of the process.
     os.environ.setdefault("NNSIGHT_CONFIG", str(Path(__file__).with_name("nnsight.yaml")))
@@ -183,68 +203,3 @@ def _notes(seen: list[Read], read: Read) -> Any:
         seen.append(read)
 
     return note
-
-
-def _redraw(model: Any) -> None:
-    """Draw every weight matrix anew, of the mean and spread of the trained one; keep vectors.
-
-    After Heap et al. 2025 (arXiv 2501.17727), who code transformers with Gaussian weights; that
-    each matrix keeps its scale keeps hidden states of about the size that coders were trained on.
-    """
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim < 2:
-                continue
-            seed = int(digest(["random model", name], size=6), 16)
-            generator = torch.Generator().manual_seed(seed)
-            drawn = torch.randn(weight.shape, generator=generator)
-            trained = weight.float()
-            weight.copy_(drawn.to(weight.device) * trained.std() + trained.mean())
-
-
-def _device(wanted: str) -> torch.device:
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-    except RuntimeError as exc:
-        raise ConfigError(f"capture.device: {wanted!r} is no device of torch") from exc
-    n_devices = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= n_devices:
-        raise ConfigError(f"capture.device: {wanted!r}, but torch sees {n_devices} GPUs here")
-    return device
-
-
-def _load(config: CaptureConfig, device: torch.device) -> Any:
-    try:
-        from transformers import AutoModel
-        from transformers.utils import logging
-    except ImportError as exc:
-        raise MissingExtra("capture", "capture", "transformers") from exc
-    if not config.model:
-        raise ConfigError("capture.model: give a model folder or hub id")
-    hub.refuse_missing_path("model", config.model)
-    dtype: Any = "auto" if config.dtype == "auto" else getattr(torch, config.dtype)
-    if config.dtype == "auto" and device.type == "cpu":
-        dtype = torch.float32
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        model = AutoModel.from_pretrained(config.model, revision=config.model_revision, dtype=dtype)
-    except hub.failures() as exc:
-        if not Path(config.model).is_dir():
-            raise hub.not_found("model", config.model, exc) from exc
-        line = str(exc).strip().split("\n", 1)[0]
-        raise ConfigError(f"capture.model: {config.model}: {line}") from exc
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-    return model.to(device).eval().requires_grad_(False)
-
-
-def _revision(config: CaptureConfig, model: Any) -> str:
-    if Path(config.model).is_dir():
-        return fingerprint(config.model)
-    return str(getattr(model.config, "_commit_hash", None) or config.model_revision or "unknown")

@@ -8,14 +8,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.errors import ConfigError
-from lakeinterp.lake import where
+from lakeinterp.lake import commits, schema, shards, where
 from lakeinterp.lake.activations import bucket_latents
-from lakeinterp.lake.units import shard_app
+from lakeinterp.lake.shards import Shards
+from lakeinterp.lake.tables import as_table, literal
 from lakeinterp.terms import digest, now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from lakeinterp.capture.check import Check
     from lakeinterp.capture.model import SubjectModel
     from lakeinterp.capture.points import Point
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from lakeinterp.corpus import Tokenizer
     from lakeinterp.lake import Lake
 
+_OF_THIS_MACHINE = {"device", "devices", "shards"}
+"""Settings that decide no row and differ between those that share a capture."""
 _PACKAGES = ("torch", "transformers", "nnsight", "deltalake", "pyarrow")
 
 
@@ -40,14 +41,17 @@ class Plan:
     identity: dict[str, Any]
     """Everything that decides a row; equal for a run that continues this capture."""
 
-    def shards(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (shard, first sequence, one past the last)."""
-        for shard, first in enumerate(range(0, self.n_sequences, self.shard_sequences)):
-            yield shard, first, min(first + self.shard_sequences, self.n_sequences)
+    @property
+    def shards(self) -> Shards:
+        """The shards it is cut into."""
+        return Shards(self.capture, self.n_sequences, self.shard_sequences)
 
-    def app(self, shard: int) -> str:
-        """Return the application id of a shard."""
-        return shard_app(self.capture, shard)
+
+def shards_of(config: Config, capture: str) -> Shards:
+    """Return the shards that a capture of these settings is cut into."""
+    context = config.corpus.context_tokens
+    settings = config.capture
+    return Shards(capture, settings.n_tokens // context, settings.shard_tokens // context)
 
 
 def make_plan(
@@ -72,6 +76,8 @@ def make_plan(
         "shard_tokens": settings.shard_tokens,
         "n_buckets": settings.n_buckets,
     }
+    if settings.quantization != "none":
+        identity["quantization"] = settings.quantization
     if settings.n_tokens < context:
         raise ConfigError(
             f"capture.n_tokens: {settings.n_tokens} is less than one sequence of {context} tokens"
@@ -96,7 +102,8 @@ def check_same(lake: Lake, plan: Plan) -> None:
     """
     for row in lake.rows("captures", where(capture=plan.capture)):
         earlier = json.loads(row["config"])["identity"]
-        differing = [key for key, value in plan.identity.items() if earlier.get(key) != value]
+        keys = sorted(earlier.keys() | plan.identity.keys())
+        differing = [key for key in keys if earlier.get(key) != plan.identity.get(key)]
         if differing:
             raise ConfigError(
                 f"capture.name: the lake holds a capture {plan.capture!r} with another "
@@ -127,7 +134,7 @@ def write_plan(
         "config": json.dumps(
             {
                 "identity": plan.identity,
-                "capture": config.capture.model_dump(mode="json"),
+                "capture": config.capture.model_dump(mode="json", exclude=_OF_THIS_MACHINE),
                 "corpus": config.corpus.model_dump(mode="json"),
             }
         ),
@@ -139,7 +146,10 @@ def write_plan(
 
 def write_hookpoint(lake: Lake, plan: Plan, point: Point, check: Check,
                     n_buckets: int | None) -> None:  # fmt: skip
-    """Write a hookpoint's row with what was measured of its coder and what was published."""
+    """Write a hookpoint's row with what was measured of its coder and what was published.
+
+    What another process has written meanwhile stays: all encode with what was measured first.
+    """
     spec = point.coder.spec
     checks = {
         "n_tokens": check.n_tokens,
@@ -165,7 +175,36 @@ def write_hookpoint(lake: Lake, plan: Plan, point: Point, check: Check,
         "explained_variance": check.explained_variance,
         "checks": json.dumps(checks),
     }
-    lake.upsert("hookpoints", [row], scope={"capture": plan.capture})
+    _insert(lake, row)
+
+
+def write_dropped(lake: Lake, capture: str) -> int:
+    """Write into `hookpoints.checks` how many activations were left out; return their number."""
+    rows = lake.rows("hookpoints", where(capture=capture))
+    found = shards.dropped(lake, capture, [row["hookpoint"] for row in rows])
+    changed = []
+    for row in rows:
+        checks = json.loads(row["checks"])
+        if checks.get("n_nonfinite", 0) != found[row["hookpoint"]]:
+            checks["n_nonfinite"] = found[row["hookpoint"]]
+            changed.append({**row, "checks": json.dumps(checks)})
+    lake.upsert("hookpoints", changed, scope={"capture": capture})
+    return sum(found.values())
+
+
+def _insert(lake: Lake, row: dict[str, Any]) -> None:
+    """Write a hookpoint's row unless there is one."""
+    source = as_table(schema.table("hookpoints"), [row])
+    keys = ("capture", "hookpoint")
+    matches = [f"target.{key} = source.{key}" for key in keys]
+    matches += [f"target.{key} = {literal(row[key])}" for key in keys]
+
+    def attempt() -> None:
+        delta = lake.create("hookpoints")
+        merge = delta.merge(source, " AND ".join(matches), "source", "target")
+        merge.when_not_matched_insert_all().execute()
+
+    commits.retried("hookpoints", attempt)
 
 
 def _changed(earlier: dict[str, Any], row: dict[str, Any]) -> bool:

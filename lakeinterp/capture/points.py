@@ -74,7 +74,7 @@ def load(coders: CoderFolder, model: SubjectModel, settings: CaptureConfig) -> l
     points = []
     for spec in coders.specs:
         read, target = model.resolve(spec), model.target(spec)
-        coder = coders.load(spec, str(model.device), settings.encode_chunk_bytes)
+        coder = coders.load(spec, str(model.device_of(read)), settings.encode_chunk_bytes)
         points.append(Point(coder, read, target))
     return points
 
@@ -110,6 +110,13 @@ def settle(
         k = max(1, round(check_coder(coder, states[point.read], states[point.target]).l0))
     matched = random_coder.matched(coder, int(k), device, settings.encode_chunk_bytes)
     return Point(matched, point.read, point.read)
+
+
+def agree(point: Point, row: Mapping[str, Any]) -> None:
+    """Take the input scale that the lake holds, where it was measured and not in the files."""
+    scale = json.loads(row["checks"]).get("input_scale")
+    if scale is not None:
+        point.coder.inputs.scale = float(scale)
 
 
 def check_width(point: Point, x_ND: Tensor) -> None:

@@ -5,7 +5,8 @@ async with open_chat(lake, config.chat) as chat:
 """
 
 from lakeinterp.chat.ask import Asked, ask
-from lakeinterp.chat.parse import parse_field, parse_json, parse_labels
+from lakeinterp.chat.parse import parse_choices, parse_field, parse_json, parse_labels
+from lakeinterp.chat.probabilities import label_probabilities
 from lakeinterp.chat.router import LiteLLMChat
 from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.chat.store import ReplyStore
@@ -25,7 +26,9 @@ __all__ = [
     "StoredChat",
     "TokenLogprobs",
     "ask",
+    "label_probabilities",
     "open_chat",
+    "parse_choices",
     "parse_field",
     "parse_json",
     "parse_labels",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from lakeinterp.chat.offline import LeftAsItIs, NoStoredReply
 from lakeinterp.chat.types import Message
 from lakeinterp.errors import UnparsableReply
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from lakeinterp.terms import Status
 
 T = TypeVar("T")
+_SHOWN = 8_000
+"""Characters of an unreadable reply that the second question repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,8 @@ async def ask(chat: Chat, request: Request, parse: Callable[[str], T]) -> Asked[
 
     Returns:
         The value, or the status of the last reply, or `parse_failed`. A reply that was cut by
-        its length is not read: its last item may be half of one.
+        its length is not read: its last item may be half of one. Where nobody may be asked and
+        the second reply is not stored, the first stands.
     """
     first = await chat(request)
     asked = _read(first, parse, ())
@@ -52,7 +56,7 @@ async def ask(chat: Chat, request: Request, parse: Callable[[str], T]) -> Asked[
         request,
         messages=(
             *request.messages,
-            Message(role="assistant", content=first.text or ""),
+            Message(role="assistant", content=_shortened(first.text or "")),
             Message(
                 role="user",
                 content=f"That could not be read: {asked.reason}. "
@@ -60,7 +64,17 @@ async def ask(chat: Chat, request: Request, parse: Callable[[str], T]) -> Asked[
             ),
         ),
     )
-    return _read(await chat(again), parse, asked.reply_keys)
+    try:
+        second = await chat(again)
+    except (NoStoredReply, LeftAsItIs):  # another reader words its errors otherwise
+        return asked
+    return _read(second, parse, asked.reply_keys)
+
+
+def _shortened(text: str) -> str:
+    """Return a reply as it is sent back: what ran on without end is not paid for once more."""
+    half = _SHOWN // 2
+    return text if len(text) <= _SHOWN else f"{text[:half]}\n[…]\n{text[-half:]}"
 
 
 def _read(reply: Reply, parse: Callable[[str], T], before: tuple[str, ...]) -> Asked[T]:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+
+from lakeinterp.chat.waits import asked_wait, wait_in_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lakeinterp.chat.types import ReplyStatus
 
-MAX_WAIT_S = 300.0
-"""A provider that asks for a longer wait is not waited for."""
+LONGEST_BACKOFF_S = 300.0
+_TOLD_S = 60.0
 _RETRYABLE = {408, 409, 425, 429}
 _ELSEWHERE = {402}
 _FEATURES = {
@@ -31,6 +31,12 @@ _FEATURES = {
     "seed": re.compile(r"\bseed\b", re.IGNORECASE),
 }
 _POLICY = re.compile(r"content[ _-]?(policy|filter|management)", re.IGNORECASE)
+_NO_CREDIT = re.compile(
+    r"insufficient[_ ](quota|credit|balance|funds)|current quota", re.IGNORECASE
+)
+"""Said with 429 by providers that mean 402."""
+_CLOSED = {401, 402, 404}
+"""As good as down: what is wrong is the account or the address."""
 _SHOWN = 200
 _SAYS = {
     400: "the provider refuses the request",
@@ -40,7 +46,7 @@ _SAYS = {
     404: "no such model or address: see model and api_base of {path}",
     413: "the request is too large for the provider: show fewer or shorter examples",
     422: "the provider refuses the request",
-    429: "the provider limits the rate: lower chat.concurrency",
+    429: "the provider limits the rate: lower chat.concurrency or set requests_per_minute",
 }
 
 
@@ -60,6 +66,8 @@ class Failure:
     """Whether the provider may want money for it all the same."""
     refuses: str | None = None
     """Feature of the request that the deployment does not know: `schema`, `logprobs`, `seed`."""
+    is_strike: bool = False
+    """Whether it counts against the deployment: the next request would likely fail as well."""
 
 
 def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[str]) -> Failure:
@@ -73,48 +81,50 @@ def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[st
     """
     said = _said(exc, secrets)
     if isinstance(exc, TimeoutError):
-        return Failure(status="timeout", reason=said, again=True, elsewhere=True, billed=True)
+        return _late(said, billed=True)
     headers: Mapping[str, str] = getattr(exc, "litellm_response_headers", None) or {}
     code = _code(exc)
     if code == 408:
-        billed = not headers
-        return Failure(status="timeout", reason=said, again=True, elsewhere=True, billed=billed)
+        return _late(said, billed=not headers)
     if code == 400 and _POLICY.search(said):
         return Failure(status="refused", reason=f"content policy: {said}")
+    sent_code = code
+    if code == 429 and _NO_CREDIT.search(str(exc)):
+        code = 402
     meaning = _SAYS.get(code, "").format(key=key_hint, path=path)
     again = code in _RETRYABLE or not 400 <= code < 500
-    rest_s = retry_after(headers) if again else None
-    if rest_s is not None and rest_s > MAX_WAIT_S:
+    rest_s = _rest_s(code, headers, str(exc)) if again else None
+    if rest_s is not None and rest_s > _TOLD_S:
         said = f"{said} (it asks to wait {rest_s:.0f} s)"
     return Failure(
         status="http_error",
-        reason=": ".join(filter(None, [str(code) if headers else "", meaning, said])),
+        reason=": ".join(filter(None, [str(sent_code) if headers else "", meaning, said])),
         again=again,
         elsewhere=again or code in _ELSEWHERE,
-        rest_s=0.0 if rest_s is None and code == 429 else rest_s,
+        rest_s=rest_s,
         billed=again and not (headers and code >= 400),
         refuses=_refused_feature(said) if code in (400, 422) else None,
+        is_strike=code in _CLOSED or (again and code != 429),
     )
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the wait a provider asks for in seconds; from seconds or an HTTP date."""
-    value = next((v for k, v in headers.items() if k.lower() == "retry-after"), None)
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return None
+def _late(said: str, *, billed: bool) -> Failure:
+    return Failure(
+        status="timeout", reason=said, again=True, elsewhere=True, billed=billed, is_strike=True
+    )
+
+
+def _rest_s(code: int, headers: Mapping[str, str], said: str) -> float | None:
+    """Return the wait that the provider asks for; 0 if it limits the rate and gives no time."""
+    asked_s = asked_wait(headers)
+    if asked_s is None and code == 429:
+        asked_s = wait_in_text(said)
+    return 0.0 if asked_s is None and code == 429 else asked_s
 
 
 def backoff(attempt: int, first_s: float, dice: random.Random) -> float:
     """Return the wait after a failed attempt: doubles from `first_s`, between half and whole."""
-    longest = min(MAX_WAIT_S, first_s * 2.0 ** (attempt - 1))
+    longest = min(LONGEST_BACKOFF_S, first_s * 2.0 ** (attempt - 1))
     return longest * (0.5 + 0.5 * dice.random())
 
 
@@ -135,6 +145,7 @@ def _said(exc: Exception, secrets: Iterable[str]) -> str:
         text = inner[1]
     text = text.strip().split("\n", 1)[0]
     text = re.sub(r"^litellm\.\w+: |\b\w+(Error|Exception)( - |: )", "", text)
+    text = text.removesuffix("Traceback (most recent call last):").rstrip()
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

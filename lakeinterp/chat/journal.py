@@ -85,11 +85,16 @@ class Journal:
             n_moves = con.execute("SELECT n FROM moves").fetchone()[0]
         return {key: _decode(row) for key, row in found}, int(n_moves)
 
-    def oldest(self, limit: int) -> dict[int, dict[str, Any]]:
-        """Return rows by their number, in the order they came."""
+    def newest(self) -> int:
+        """Return the number of the row that came last, 0 if there is none."""
+        with self._lock:
+            return int(self._con.execute("SELECT coalesce(max(seq), 0) FROM replies").fetchone()[0])
+
+    def oldest(self, limit: int, newest: int) -> dict[int, dict[str, Any]]:
+        """Return rows by their number, in the order they came, up to the number `newest`."""
         with self._lock:
             found = self._con.execute(
-                "SELECT seq, row FROM replies ORDER BY seq LIMIT ?", (limit,)
+                "SELECT seq, row FROM replies WHERE seq <= ? ORDER BY seq LIMIT ?", (newest, limit)
             ).fetchall()
         return {seq: _decode(row) for seq, row in found}
 
@@ -103,11 +108,15 @@ class Journal:
         with self._lock:
             return int(self._con.execute("SELECT count(*) FROM replies").fetchone()[0])
 
-    def spent_usd(self) -> float:
-        """Return the sum of the known costs of the rows here."""
+    def spent(self) -> tuple[float, int]:
+        """Return the sums of the known costs and tokens of the rows here."""
         with self._lock:
-            total = self._con.execute("SELECT coalesce(sum(cost_usd), 0) FROM replies")
-            return float(total.fetchone()[0])
+            usd, tokens = self._con.execute(
+                "SELECT coalesce(sum(cost_usd), 0.0), coalesce(sum("
+                " coalesce(row ->> 'prompt_tokens', 0) + coalesce(row ->> 'completion_tokens', 0)"
+                "), 0) FROM replies"
+            ).fetchone()
+        return float(usd), int(tokens)
 
     @contextmanager
     def only_mover(self) -> Iterator[None]:

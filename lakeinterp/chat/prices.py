@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _OWN_SERVERS = {"hosted_vllm", "vllm", "ollama", "ollama_chat", "llamafile", "lm_studio"}
 _ANY_SERVERS = {"openai", "custom_openai", "openai_like"}
 _MESSAGE_TOKENS = 16
+_ABSURD_TOKENS = 100_000
+_ABSURD_USD = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,16 @@ class Price:
     input: float = 0.0
     output: float = 0.0
 
-    def most(self, request: Request) -> float | None:
+    def most(self, request: Request, n_bytes: int) -> float | None:
         """Return the most that a request can cost, None if the price is not known.
 
-        A token is at least a byte long, so the bytes of the prompt bound its tokens.
+        Args:
+            request: What is asked.
+            n_bytes: Its `prompt_bytes`; they bound its tokens.
         """
         if self.state == "unknown":
             return None
-        prompt = sum(len(m.content.encode()) + _MESSAGE_TOKENS for m in request.messages)
-        prompt += len(json.dumps(request.schema)) if request.schema else 0
-        return prompt * self.input + request.max_tokens * self.output
+        return n_bytes * self.input + request.max_tokens * self.output
 
     def cost(self, usage: Usage) -> tuple[float | None, CostState]:
         """Return what a call did cost, and how far that is known."""
@@ -82,20 +84,37 @@ def price_of(deployment: Deployment, known: tuple[float, float] | None) -> Price
     return Price("free" if is_own else "unknown")
 
 
-def usage_of(reported: Any) -> Usage:
+def prompt_bytes(request: Request) -> int:
+    """Return the bytes of a prompt, and some for each turn's marks; no token is less than one."""
+    n_bytes = sum(len(m.content.encode()) + _MESSAGE_TOKENS for m in request.messages)
+    return n_bytes + (len(json.dumps(request.schema)) if request.schema else 0)
+
+
+def usage_of(reported: Any, request: Request) -> Usage:
     """Return what a provider reported, without what cannot be.
 
-    LiteLLM turns a missing usage into zeros; no prompt has zero tokens.
+    LiteLLM turns a missing usage into zeros; no prompt has zero tokens. Nor has one many times
+    more tokens than bytes, a reply many times more than were allowed (some count what was thought
+    besides), or a call the price of a machine: such numbers are no numbers.
     """
     prompt = _count(getattr(reported, "prompt_tokens", None))
     completion = _count(getattr(reported, "completion_tokens", None))
-    cost = getattr(reported, "cost", None)
-    paid = float(cost) if isinstance(cost, int | float) and 0 <= cost < float("inf") else None
-    return Usage(prompt, completion, paid) if prompt else Usage(None, None, paid)
+    paid = _dollars(getattr(reported, "cost", None))
+    if not prompt or completion is None or completion > _ABSURD_TOKENS + 10 * request.max_tokens:
+        return Usage(None, None, paid)
+    if prompt > _ABSURD_TOKENS + 2 * prompt_bytes(request):
+        return Usage(None, None, paid)
+    return Usage(prompt, completion, paid)
+
+
+def _dollars(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value < _ABSURD_USD else None
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _is_this_machine(api_base: str | None) -> bool:

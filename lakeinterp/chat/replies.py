@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def reply_of(
     response: Any,
     *,
+    request: Request,
     key: str,
     model: str,
     price: Price,
@@ -34,7 +35,7 @@ def reply_of(
     if special.get("native_finish_reason") in ("error", "network_error"):
         return _broken("the provider failed in the middle of the reply")
     status, reason, text = _outcome(choice)
-    usage = usage_of(getattr(response, "usage", None))
+    usage = usage_of(getattr(response, "usage", None), request)
     cost_usd, cost_state = price.cost(usage)
     return Reply(
         key=key,
@@ -55,7 +56,9 @@ def reply_of(
 
 
 def _broken(reason: str) -> Failure:
-    return Failure(status="http_error", reason=reason, again=True, elsewhere=True, billed=True)
+    return Failure(
+        status="http_error", reason=reason, again=True, elsewhere=True, billed=True, is_strike=True
+    )
 
 
 def _outcome(choice: Any) -> tuple[ReplyStatus, str, str | None]:

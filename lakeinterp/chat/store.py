@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakeinterp.chat.journal import Journal, is_final
+from lakeinterp.chat.ledger import Spent
 from lakeinterp.chat.replies import REPLY_COLUMNS, reply_from, row_of
 from lakeinterp.errors import Conflict
 from lakeinterp.lake.commits import ATTEMPTS
@@ -81,7 +82,7 @@ class ReplyStore:
         return reply_from(kept)
 
     def move(self) -> int:
-        """Move everything in the journal to the lake's `replies` table, in batches.
+        """Move what the journal holds now to the lake's `replies` table, in batches.
 
         Killed between the commit and the deletion, the next move finds the rows in the table
         and deletes them: nothing is lost and nothing appears twice. A final reply that the table
@@ -95,7 +96,8 @@ class ReplyStore:
         """
         n_moved = 0
         with self._journal.only_mover():
-            while rows := self._journal.oldest(MOVE_ROWS):
+            newest = self._journal.newest()
+            while rows := self._journal.oldest(MOVE_ROWS, newest):
                 self._move(list(rows.values()))
                 self._journal.forget(rows)
                 n_moved += len(rows)
@@ -142,22 +144,34 @@ class ReplyStore:
         self.lake.store.remove("replies", file.path)
         return False
 
-    def spent_usd(self) -> float:
-        """Return the sum of the known costs of all replies of the lake."""
-        total = self._journal.spent_usd()
+    def spent(self) -> Spent:
+        """Return the sums of the known costs and tokens of all replies of the lake."""
+        usd, tokens = self._journal.spent()
+        counted = ["cost_usd", "prompt_tokens", "completion_tokens"]
         for file in self.lake.files("replies"):
-            for batch in _read(self.lake, file, ["cost_usd"]):
-                total += pc.sum(batch["cost_usd"]).as_py() or 0.0
-        return total
+            for batch in _read(self.lake, file, counted):
+                sums = [pc.sum(batch[column]).as_py() or 0 for column in counted]
+                usd, tokens = usd + sums[0], tokens + sums[1] + sums[2]
+        return Spent(usd, tokens)
 
     async def aclose(self) -> None:
-        """Move the journal to the lake and close it."""
-        if self._mover is not None:
-            await self._mover
+        """Move the journal to the lake and close it.
+
+        Raises:
+            Conflict: as `move`; the journal still holds the rows.
+        """
+        await self._put.settled()  # of callers that were cancelled
+        if self._mover is not None:  # what it could not move is tried again below
+            await asyncio.wait({self._mover})
+            self._mover.exception()
         try:
             await asyncio.to_thread(self.move)
         finally:
-            self._journal.close()
+            self.close()
+
+    def close(self) -> None:
+        """Close the journal; what it holds stays there."""
+        self._journal.close()
 
     def _find_all(self, keys: Sequence[str]) -> list[dict[str, Any] | None]:
         found, n_moves = self._journal.find(keys)
@@ -175,6 +189,18 @@ def journal_folder(lake: Lake) -> Path:
         return Path(lake.root) / "_journal"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "lakeinterp" / digest(lake.root)
+
+
+def n_waiting(lake: Lake, folder: Path | None = None) -> int:
+    """Return how many replies wait in a lake's journal; makes none where none is."""
+    folder = folder or journal_folder(lake)
+    if not (folder / "replies.sqlite").is_file():
+        return 0
+    journal = Journal(folder)
+    try:
+        return len(journal)
+    finally:
+        journal.close()
 
 
 class _Index:
@@ -261,6 +287,11 @@ class _Together(Generic[T, R]):
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._run())
         return await future
+
+    async def settled(self) -> None:
+        """Wait until nothing runs."""
+        if self._runner is not None:
+            await asyncio.wait({self._runner})
 
     async def _run(self) -> None:
         while self._waiting:

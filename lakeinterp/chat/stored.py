@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lakeinterp.chat.batchbook import FILE, BatchBook
+from lakeinterp.chat.claims import Claims
+from lakeinterp.chat.learnt import Learnt
 from lakeinterp.chat.ledger import Ledger
+from lakeinterp.chat.offline import OfflineChat
 from lakeinterp.chat.router import LiteLLMChat
 from lakeinterp.chat.store import ReplyStore
 from lakeinterp.chat.targets import model_of
 from lakeinterp.chat.types import NamedChat
+from lakeinterp.errors import Deferred
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from lakeinterp.lake import Lake
 
 _GRACE_S = 10.0
+_LOOK_S, _LONGEST_LOOK_S = 0.05, 1.0
+"""Between two looks for the reply that another process asks for; doubles."""
 
 
 @dataclass(slots=True)
@@ -54,12 +62,22 @@ class ChatStats:
         """Counts of the statuses that are not ok."""
         return {s: n for s, n in sorted(self.statuses.items()) if s != "ok"}
 
+    @property
+    def cost(self) -> str:
+        """What the calls cost in words: money, calls that were free, calls of unknown cost."""
+        parts = [f"${self.cost_usd:.4f}"]
+        parts += [f"{n} free" for n in [self.cost_states["free"]] if n]
+        parts += [f"{n} of unknown cost" for n in [self.cost_states["unknown"]] if n]
+        return ", ".join(parts)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of prompts and replies, as the providers counted them, for calls only."""
+        return self.prompt_tokens + self.completion_tokens
+
     def __str__(self) -> str:
         parts = [f"{self.n_calls} calls", f"{self.n_stored + self.n_joined} from the lake"]
-        parts.append(f"{self.prompt_tokens + self.completion_tokens} tokens")
-        parts.append(f"${self.cost_usd:.4f}")
-        if n_unknown := self.cost_states["unknown"]:
-            parts.append(f"{n_unknown} of unknown cost")
+        parts += [f"{self.n_tokens} tokens", self.cost]
         return ", ".join(parts + [f"{n} {status}" for status, n in self.failures.items()])
 
     def bought(self, reply: Reply) -> None:
@@ -84,6 +102,10 @@ class StoredChat:
     def __init__(self, chat: Chat, store: ReplyStore, model: Callable[[RouteName], str]) -> None:
         self.chat, self.store, self.model = chat, store, model
         self.stats = ChatStats()
+        self.book: BatchBook | None = None
+        """Requests that are in batch files, which are not bought a second time."""
+        self.claims: Claims | None = None
+        """Requests that other processes ask for now: their replies are waited for."""
         self._flying: dict[str, asyncio.Task[Reply]] = {}
 
     async def __call__(self, request: Request) -> Reply:
@@ -93,6 +115,7 @@ class StoredChat:
 
         Raises:
             ConfigError: the request's route has no model.
+            Deferred: the request is in a batch file that is not collected yet.
         """
         key = request.key(self.model(request.route))
         self.stats.n_asked += 1
@@ -111,6 +134,24 @@ class StoredChat:
         if (stored := await self.store.get(key)) is not None:
             self.stats.n_stored += 1
             return stored
+        if self.book is not None and self.book.is_awaited(key):
+            raise Deferred("the request is in a batch file: run `lakeinterp llm batch collect`")
+        if self.claims is None:
+            return await self._bought(key, request)
+        look_s = _LOOK_S
+        while not self.claims.take(key):
+            await asyncio.sleep(look_s)
+            look_s = min(_LONGEST_LOOK_S, 2 * look_s)
+        try:
+            # What another process asked for until just now is there.
+            if (stored := await self.store.get(key)) is not None:
+                self.stats.n_stored += 1
+                return stored
+            return await self._bought(key, request)
+        finally:
+            self.claims.give(key)
+
+    async def _bought(self, key: str, request: Request) -> Reply:
         reply = replace(await self.chat(request), key=key)
         self.stats.bought(reply)
         return await self.store.put(request, reply)
@@ -142,30 +183,47 @@ async def open_chat(
 
     Raises:
         ConfigError: no route has a deployment, or a key's variable is not set.
+        NotFound: raised by the chat if `config.offline` is set and a reply is not stored.
     """
-    asked = LiteLLMChat(config) if chat is None else chat
-    store = ReplyStore(lake)
-    ledger: Ledger | None = None
-    try:
+    asked = asked_chat(config) if chat is None else chat
+    async with AsyncExitStack() as stack:
+        store = ReplyStore(lake, Path(config.journal) if config.journal else None)
+        stack.push_async_callback(store.aclose)
         await asyncio.to_thread(store.move)
-        if chat is None and config.budget_usd is not None:
-            spent_usd = await asyncio.to_thread(store.spent_usd)
-            ledger = Ledger(store.folder / "ledger.sqlite", config.budget_usd, spent_usd)
-        if isinstance(asked, LiteLLMChat):
-            asked.ledger = ledger or asked.ledger
         stored = StoredChat(asked, store, _naming(asked, config))
+        stored.claims = Claims(store.folder / "claims.sqlite")
+        stack.callback(stored.claims.close)
+        if (store.folder / FILE).is_file():
+            stored.book = BatchBook(store.folder / FILE)
+            stack.callback(stored.book.close)
+        if chat is None and isinstance(asked, LiteLLMChat):
+            asked.ledger = await _ledger(store, config)
+            stack.callback(asked.ledger.close)
+            asked.learnt = Learnt(store.folder / "deployments.sqlite")
+            stack.callback(asked.learnt.close)
+            stack.push_async_callback(asked.aclose)
         try:
             yield stored
         except BaseException:
             await stored.finish(_GRACE_S)
             raise
         await stored.finish()
-    finally:
-        if chat is None and isinstance(asked, LiteLLMChat):
-            await asked.aclose()
-        if ledger is not None:
-            ledger.close()
-        await store.aclose()
+
+
+def asked_chat(config: ChatConfig) -> LiteLLMChat | OfflineChat:
+    """Return what is asked when the lake has no reply: the models, or nobody.
+
+    Raises:
+        ConfigError: no route has a deployment, or a key's variable is not set.
+    """
+    asks_nobody = config.offline or config.reread
+    return OfflineChat(config) if asks_nobody else LiteLLMChat(config)
+
+
+async def _ledger(store: ReplyStore, config: ChatConfig) -> Ledger:
+    limits = config.budget_usd, config.budget_tokens
+    spent = None if limits == (None, None) else await asyncio.to_thread(store.spent)
+    return Ledger(store.folder / "budget.sqlite", *limits, spent)
 
 
 def _naming(chat: Chat, config: ChatConfig) -> Callable[[RouteName], str]:

@@ -99,6 +99,16 @@ class Reply:
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", None if self.text is None else wellformed(self.text))
         object.__setattr__(self, "reason", wellformed(self.reason))
+        for name in ("model_served", "finish_reason"):
+            if (said := getattr(self, name)) is not None:
+                object.__setattr__(self, name, wellformed(str(said)))
+
+    @property
+    def n_tokens(self) -> int | None:
+        """Tokens of prompt and reply, None if the provider did not count them."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
 
     def __str__(self) -> str:
         said = json.dumps(self.text)[:60] if self.text is not None else self.reason

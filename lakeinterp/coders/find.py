@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakeinterp import hub
 from lakeinterp.coders import formats
 from lakeinterp.coders.base import CoderFiles
 from lakeinterp.coders.formats import gemma_scope
@@ -146,8 +147,11 @@ def _unit(
     weights = layout[0]
     if "*" in weights:
         file = path.rpartition("/")[2]
-        is_it = fnmatchcase(file, weights) and file not in exact
-        return Unit(path.removesuffix(Path(path).suffix), name, path, (path,)) if is_it else None
+        if not fnmatchcase(file, weights) or file in exact:
+            return None
+        beside = (path.removesuffix(file) + other for other in optional)
+        needed = (path, *(other for other in beside if other in there))
+        return Unit(path.removesuffix(Path(path).suffix), name, path, needed)
     if path != weights and not path.endswith(f"/{weights}"):
         return None
     folder = path.removesuffix(weights).rstrip("/")
@@ -223,20 +227,36 @@ def _from_hub(
     reads: str | None,
 ) -> CoderFolder:  # fmt: skip
     try:
-        from huggingface_hub import HfApi, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub import snapshot_download
     except ImportError as exc:
         raise MissingExtra("loading a coder of the hub", "capture", "huggingface_hub") from exc
     try:
-        info = HfApi().model_info(coder, revision=revision)
-        names = [file.rfilename for file in info.siblings or ()]
+        names, commit, kept = _on_hub(coder, revision)
         found = units(names, format)
         chosen = _wanted(found if hookpoints else sure(found), hookpoints, coder, names)
         needed = sorted({file for unit in chosen for file in unit.files})
-        root = Path(snapshot_download(coder, revision=info.sha, allow_patterns=needed))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as exc:
-        line = str(exc).strip().splitlines()[0]
-        raise NotFound(
-            "coder", coder, hint=f"no such folder here, and the hub says: {line}"
-        ) from exc
-    return _found(chosen, root, coder, reads, coder, info.sha)
+        root = kept or Path(snapshot_download(coder, revision=commit, allow_patterns=needed))
+    except hub.failures() as exc:
+        raise hub.not_found("coder", coder, exc) from exc
+    return _found(chosen, root, coder, reads, coder, commit)
+
+
+def _on_hub(coder: str, revision: str | None) -> tuple[list[str], str, Path | None]:
+    """Return the files of a repository, its commit, and its folder if the hub is out of reach.
+
+    Then only what was fetched before is there, and counts as all there is.
+    """
+    from httpx import TransportError
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        info = HfApi().model_info(coder, revision=revision, timeout=hub.TIMEOUT_S)
+    except (TransportError, OfflineModeIsEnabled) as unreachable:
+        try:
+            root = Path(snapshot_download(coder, revision=revision, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise unreachable from None
+        names = [p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()]
+        return names, root.name, root
+    return [file.rfilename for file in info.siblings or ()], str(info.sha), None

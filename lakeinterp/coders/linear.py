@@ -5,20 +5,28 @@ Shapes: N tokens, C tokens of a chunk, D width, L latents, M activations, O widt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from lakeinterp.coders import screen, topk
+from lakeinterp.coders.activations import Screened
 from lakeinterp.coders.base import Active
 from lakeinterp.coders.inputs import Inputs
 from lakeinterp.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from lakeinterp.coders.activations import Activation
     from lakeinterp.coders.base import CoderSpec
+
+_DECODE_BYTES = 32 * 2**20
+"""Decoder rows gathered at one time, and their products with the activations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +71,11 @@ class Weights:
 
 
 class LinearCoder:
-    """A loaded coder in float32, whatever its files hold and the model runs in."""
+    """A loaded coder in float32, whatever its files hold and the model runs in.
+
+    Where the device multiplies bfloat16 much faster than float32, a bfloat16 product screens the
+    latents first (`lakeinterp.coders.screen`); the result is the float32 one all the same.
+    """
 
     def __init__(
         self,
@@ -78,6 +90,19 @@ class LinearCoder:
         self.spec, self.inputs = spec, inputs or Inputs()
         self._weights, self._activation = weights, activation
         self._chunk = max(1, chunk_bytes // (activation.bytes_per_latent * spec.n_latents))
+        self._chunk_bytes = chunk_bytes
+        self._screen: screen.Screen | None = None
+        device = weights.encoder_LD.device
+        if isinstance(activation, Screened) and screen.pays(
+            device, spec.n_latents, spec.d_in, activation
+        ):
+            self._weights = replace(weights, encoder_LD=weights.encoder_LD.contiguous())
+            self._screen = screen.Screen(self._weights.encoder_LD, weights.bias_L, activation)
+
+    @property
+    def weights(self) -> Weights:
+        """Its tensors."""
+        return self._weights
 
     @property
     def centre_D(self) -> Tensor | None:
@@ -86,11 +111,11 @@ class LinearCoder:
 
     def encode(self, x_ND: Tensor) -> Active:
         """Return the active latents, chunk by chunk, in token order."""
-        starts = range(0, max(1, len(x_ND)), self._chunk)
-        found = [self._encode(x_ND[start : start + self._chunk]) for start in starts]
-        token_M = torch.cat([a.token_M + s for a, s in zip(found, starts, strict=True)])
-        latent_M = torch.cat([active.latent_M for active in found])
-        return Active(token_M, latent_M, torch.cat([active.value_M for active in found]))
+        step = self._chunk
+        if self._screen is not None:
+            step = self._screen.chunk_tokens(x_ND.device, self._chunk_bytes)
+        with _float32(), torch.no_grad():
+            return _joined([self._encode(x_CD) for x_CD in x_ND.split(step)], step)
 
     def decode(self, active: Active, x_ND: Tensor) -> Tensor:
         """Return sum of value x decoder row, plus bias and skip, in the units of the model."""
@@ -98,7 +123,7 @@ class LinearCoder:
         if weights.decode_scale_L is not None:
             value_M = value_M * weights.decode_scale_L[latent_M]
         out_NO = weights.b_dec_O.expand(len(x_ND), -1).clone()
-        step = max(1, self._chunk * self.spec.n_latents // out_NO.shape[-1])
+        step = max(1, min(self._chunk_bytes, _DECODE_BYTES) // (8 * out_NO.shape[-1]))
         for start in range(0, len(value_M), step):
             part = slice(start, start + step)
             rows_MO = weights.decoder_LO[latent_M[part]] * value_M[part, None]
@@ -111,8 +136,45 @@ class LinearCoder:
         x_CD = self.inputs.prepare(x_CD).x_ND
         if weights.centre_D is not None:
             x_CD = x_CD - weights.centre_D
-        active = self._activation(torch.addmm(weights.bias_L, x_CD, weights.encoder_LD.T))
+        active = self._active(x_CD)
         if weights.value_scale_L is None:
             return active
         scale_M = weights.value_scale_L[active.latent_M.long()]
         return active._replace(value_M=active.value_M * scale_M)
+
+    def _active(self, x_CD: Tensor) -> Active:
+        if self._screen is not None:
+            if self._screen.is_given_up:
+                self._screen = None
+            elif (active := self._screen(x_CD)) is not None:
+                return active
+        return _joined([self._dense(part_CD) for part_CD in x_CD.split(self._chunk)], self._chunk)
+
+    def _dense(self, x_CD: Tensor) -> Active:
+        weights = self._weights
+        pre_CL = topk.scratch((len(x_CD), self.spec.n_latents), torch.float32, x_CD.device)
+        torch.addmm(weights.bias_L, x_CD, weights.encoder_LD.T, out=pre_CL)
+        return self._activation(pre_CL)
+
+
+def _joined(parts: list[Active], step: int) -> Active:
+    """Return parts of `step` tokens each as one."""
+    if len(parts) == 1:
+        return parts[0]
+    token_M = torch.cat([part.token_M + i * step for i, part in enumerate(parts)])
+    latent_M = torch.cat([part.latent_M for part in parts])
+    return Active(token_M, latent_M, torch.cat([part.value_M for part in parts]))
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Keep products of float32 from being made in less, as a process may have asked torch to."""
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

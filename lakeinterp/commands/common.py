@@ -77,6 +77,42 @@ class Common:
         return lakeinterp.open(config.lake, storage_options=config.store_options())
 
 
+@Parameter(name="*", group="Latents")
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions:
+    """Options of commands that work on some of a hookpoint's latents."""
+
+    latents: Annotated[
+        str | None,
+        Parameter(
+            help="Only these: numbers and ranges, as `0-99,512`; rare and dead ones too. "
+            "[setting: sampling.latents]"
+        ),
+    ] = None
+    where: Annotated[
+        str | None,
+        Parameter(
+            help="Only those for which this SQL condition on the table `latents` is true, as "
+            '"density BETWEEN 1e-4 AND 1e-2". [setting: sampling.where]'
+        ),
+    ] = None
+    max_latents: Annotated[
+        int | None,
+        Parameter(
+            help="At most this many a hookpoint, a random choice by `sampling.seed`. "
+            "[setting: sampling.max_latents]"
+        ),
+    ] = None
+
+    def values(self) -> dict[str, object]:
+        """Return the settings they stand for; what was not given is None."""
+        return {
+            "sampling.latents": self.latents,
+            "sampling.where": self.where,
+            "sampling.max_latents": self.max_latents,
+        }
+
+
 CaptureOption = Annotated[
     str | None, Parameter(name="--capture", help="Which capture; needed if there are several.")
 ]

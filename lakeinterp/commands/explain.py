@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from lakeinterp.commands.asking import ask
-from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption
+from lakeinterp.commands.asking import ChatOptions, ask
+from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, LatentOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lakeinterp.config import Config
 
 _DEFAULT = Common()
+_ALL = LatentOptions()
+_ASKING = ChatOptions()
 
 ExplainerOption = Annotated[
     str | None,
@@ -27,13 +29,15 @@ def explain(
     explainer: ExplainerOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
+    chosen: LatentOptions = _ALL,
+    asking: ChatOptions = _ASKING,
     common: Common = _DEFAULT,
 ) -> int:
     """Say what each latent means.
 
     Latents that have an explanation with the same settings are skipped; failed calls are retried.
     """
-    config = common.load({"explain.explainer": explainer})
+    config = common.load({"explain.explainer": explainer, **chosen.values(), **asking.values()})
     return run(config, capture, hookpoints)
 
 

@@ -21,8 +21,8 @@ def forget(
 ) -> None:
     """Take a capture and all that was made from it out of the lake.
 
-    Its corpus and the replies of language models stay, other captures are untouched. Stop what
-    still writes to the capture first. `lakeinterp vacuum` frees the space.
+    Its corpus and the replies of language models stay, other captures are untouched. A capture
+    that still runs ends with an error and adds nothing. `lakeinterp vacuum` frees the space.
     """
     from lakeinterp.lake import upkeep
 

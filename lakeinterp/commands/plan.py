@@ -6,7 +6,6 @@ import resource
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
@@ -19,8 +18,9 @@ from lakeinterp.commands.capture import (
     WhereOption,
     values,
 )
-from lakeinterp.commands.common import Common, console, size
+from lakeinterp.commands.common import Common, console
 from lakeinterp.commands.explain import ExplainerOption
+from lakeinterp.commands.outlook import Interval, Outlook, lines
 from lakeinterp.commands.score import ScorersOption
 from lakeinterp.errors import ConfigError
 
@@ -43,39 +43,6 @@ _COPIES = 4
 """Of a shard's rows in memory: gathered, joined, sorted, and those of the shard being written."""
 _CHARACTERS = (3.0, 4.0, 5.5)
 """Of one token of a prompt: few, usual, many. Tokenizers and texts differ."""
-
-
-class Interval(NamedTuple):
-    """An estimate with the ends of its interval of about 95 %."""
-
-    low: float
-    expected: float
-    high: float
-
-    def times(self, low: float, expected: float, high: float) -> Interval:
-        """Multiply with another estimate; the ends take its ends."""
-        return Interval(self.low * low, self.expected * expected, self.high * high)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outlook:
-    """What a run will come to."""
-
-    n_tokens: int
-    slice_tokens: int
-    n_rows: Interval
-    n_bytes: Interval
-    capture_s: Interval
-    memory_bytes: int
-    """Peak of this process while it captured the slice, and what larger shards add."""
-    gpu_bytes: int | None
-    n_latents: Interval
-    """That will be explained and scored, of all hookpoints."""
-    calls: dict[str, Interval] = field(default_factory=dict)
-    """By route; empty if no language model is needed."""
-    prompt_tokens: dict[str, Interval] = field(default_factory=dict)
-    reply_tokens: dict[str, Interval] = field(default_factory=dict)
-    note: str = ""
 
 
 def plan(
@@ -128,9 +95,17 @@ def _sliced(config: Config, slice_tokens: int, folder: str) -> Config:
     if n_sequences < 2:
         raise ConfigError(f"--slice-tokens {slice_tokens}: give {2 * context} or more")
     shard = max(1, n_sequences // _PARTS) * context
-    capture = config.capture.model_copy(
-        update={"n_tokens": n_sequences * context, "shard_tokens": shard, "name": _NAME}
-    )
+    device = next(iter(config.capture.devices), config.capture.device)
+    update = {
+        "n_tokens": n_sequences * context,
+        "shard_tokens": shard,
+        "name": _NAME,
+        # All of it by one worker in this process, whose time and memory are measured.
+        "device": "cpu" if device.startswith("cpu:") else device,
+        "devices": (),
+        "shards": None,
+    }
+    capture = config.capture.model_copy(update=update)
     return config.model_copy(update={"lake": folder, "capture": capture})
 
 
@@ -181,7 +156,9 @@ def _outlook(config: Config, small: Config, lake: Lake, n_seen: int, clock: _Clo
     if not n_probes:
         note = "no latent of the slice has enough windows to write prompts; raise --slice-tokens"
         return Outlook(**found, n_latents=latents, note=note)  # type: ignore[arg-type]
-    return Outlook(**found, n_latents=latents, **_calls(asked, n_probes, latents))  # type: ignore[arg-type]
+    calls = _calls(asked, n_probes, latents)
+    usd = {route: _usd(config, route, calls) for route in calls["calls"]}
+    return Outlook(**found, n_latents=latents, **calls, usd=usd)  # type: ignore[arg-type]
 
 
 # -- capture ----------------------------------------------------------------------------------
@@ -330,48 +307,11 @@ def _calls(
     return found
 
 
-# -- words ------------------------------------------------------------------------------------
+def _usd(config: Config, route: str, calls: dict[str, dict[str, Interval]]) -> Interval | None:
+    from lakeinterp.chat.backend import usual_price
 
-
-def lines(outlook: Outlook) -> list[str]:
-    """Return the estimate as lines for people."""
-    per_s = outlook.n_tokens / outlook.capture_s.expected
-    text = [
-        f"plan for {outlook.n_tokens:,} tokens, from {outlook.slice_tokens:,} "
-        "(expected, and the interval of about 95 %)",
-        f"  activations    {_span(outlook.n_rows, _number)}",
-        f"  disk           {_span(outlook.n_bytes, size)}",
-        f"  capture        {_span(outlook.capture_s, duration)} at {per_s:,.0f} tokens/s",
-        f"  memory         {size(outlook.memory_bytes)}",
-    ]
-    if outlook.gpu_bytes is not None:
-        text.append(f"  GPU memory     {size(outlook.gpu_bytes)}")
-    text.append(f"  latents        {_span(outlook.n_latents, _number)} to explain and score")
-    for route, calls in outlook.calls.items():
-        text.append(f"  {route:14} {_span(calls, _number)} calls")
-        text.append(f"    prompt       {_span(outlook.prompt_tokens[route], _number)} tokens")
-        text.append(f"    replies      {_span(outlook.reply_tokens[route], _number)} tokens")
-    if not outlook.calls:
-        text.append(f"  calls          {outlook.note or 'none: no language model is needed'}")
-    return text
-
-
-def _span(found: Interval, word: Callable[[float], str]) -> str:
-    if found.low == found.high:
-        return word(found.expected)
-    return f"{word(found.expected)} ({word(found.low)} to {word(found.high)})"
-
-
-def _number(value: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M")):
-        if value >= limit:
-            return f"{value / limit:,.1f} {unit}"
-    return f"{value:,.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people read it."""
-    for limit, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * limit:
-            return f"{seconds / limit:.1f} {unit}"
-    return f"{seconds:.1f} s"
+    price = usual_price(config.chat, route)  # type: ignore[arg-type]
+    if price.state == "unknown":
+        return None
+    both = zip(calls["prompt_tokens"][route], calls["reply_tokens"][route], strict=True)
+    return Interval(*(n * price.input + m * price.output for n, m in both))

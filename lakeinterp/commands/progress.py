@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import TYPE_CHECKING, Self
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self
 
 from lakeinterp.commands.common import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
-    from rich.progress import Progress
+    from rich.console import RenderableType
+    from rich.progress import Progress, ProgressColumn
 
+    from lakeinterp.chat import ChatStats
     from lakeinterp.config import Config
 
 _LINE_EVERY_S = 15.0
+_RATE_OVER_S = 30.0
 
 
 class _Shown:
@@ -77,27 +82,98 @@ class CaptureProgress(_Shown):
 
 
 class UnitProgress(_Shown):
-    """Units done of all, and what they came to."""
+    """Units done of all, what they came to, and what a language model's calls come to.
 
-    def __init__(self, name: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    Args:
+        name: Of the step.
+        of: What is counted.
+    """
+
+    def __init__(self, name: str, of: str = "units") -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import TimeRemainingColumn as Left
 
-        shown = console(stderr=True)
-        self._bar = Progress(
+        self._name, self._of = name, of
+        self._console = console(stderr=True)
+        self._done = self._total = 0
+        self._stats: ChatStats | None = None
+        self._start = time.monotonic()
+        self._counted: deque[tuple[float, int]] = deque([(self._start, 0)])
+        self._bar = _with_line(
+            self._line,
             TextColumn(f"{name:7}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("units {task.fields[note]}"),
+            TextColumn(f"{of} {{task.fields[note]}}"),
             Left(compact=True),
-            console=shown,
-            disable=not shown.is_terminal,
+            console=self._console,
+            disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(name, total=None, note="")
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> Self:
+        if not self._console.is_terminal:
+            self._teller.start()
+        return super().__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        super().__exit__(kind, error, trace)
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` units are finished."""
+        self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, note=note)
+
+    def watch(self, stats: ChatStats) -> None:
+        """Show what a chat does from now on."""
+        self._stats = stats
+
+    def _line(self) -> str:
+        """Return calls, tokens, cost, failures, stored replies and calls a second."""
+        if self._stats is None:
+            return ""
+        stats, now = self._stats, time.monotonic()
+        self._counted.append((now, stats.n_calls))
+        while len(self._counted) > 2 and self._counted[1][0] < now - _RATE_OVER_S:
+            self._counted.popleft()
+        then, before = self._counted[0]
+        rate = (stats.n_calls - before) / max(1.0, now - then)
+        n_stored = stats.n_stored + stats.n_joined
+        return (
+            f"{stats.n_calls:,} calls ({rate:.1f}/s), {n_stored:,} from the lake, "
+            f"{stats.n_tokens:,} tokens, {stats.cost}, {sum(stats.failures.values()):,} failed"
+        )
+
+    def _tell(self) -> None:
+        """Print a line now and then where there is no terminal to draw a bar on."""
+        while not self._ended.wait(_LINE_EVERY_S):
+            parts = [f"{self._name} {self._done:,} of {self._total:,} {self._of}", self._line()]
+            if 0 < self._done < self._total:
+                left_s = (time.monotonic() - self._start) * (self._total / self._done - 1)
+                parts.append(f"about {left_s:,.0f} s left")
+            self._console.print(", ".join(filter(None, parts)), markup=False, soft_wrap=True)
+
+
+def _with_line(line: Callable[[], str], *columns: ProgressColumn, **options: Any) -> Progress:
+    """Return a progress display with a line of text below its bars."""
+    from rich.progress import Progress
+    from rich.text import Text
+
+    class _Progress(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield self.make_tasks_table(self.tasks)
+            if said := line():
+                yield Text(f"  {said}")
+
+    return _Progress(*columns, **options)
 
 
 def count_units(config: Config, capture: str | None, hookpoints: Sequence[str]) -> int:

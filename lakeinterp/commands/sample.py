@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, console
+from lakeinterp.commands.common import (
+    CaptureOption,
+    Common,
+    HookpointsOption,
+    LatentOptions,
+    console,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,19 +21,21 @@ if TYPE_CHECKING:
     from lakeinterp.terms import Unit
 
 _DEFAULT = Common()
+_ALL = LatentOptions()
 
 
 def sample(
     *,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
+    chosen: LatentOptions = _ALL,
     common: Common = _DEFAULT,
 ) -> None:
     """Compute latent statistics and draw examples for each latent.
 
     Explain and score examples come from different documents; every example is audited.
     """
-    run(common.load(), capture, hookpoints)
+    run(common.load(chosen.values()), capture, hookpoints)
 
 
 def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> None:
@@ -36,13 +45,24 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
     from lakeinterp.sampling import sample as sample_now
 
     start = time.monotonic()
+    lake = Lake(config.lake, storage_options=config.store_options())
     with UnitProgress("sample") as bar:
 
         def progress(step: str, unit: Unit, done: int, total: int) -> None:
             bar(done, total, f"{step} {unit.hookpoint}")
 
+        if config.sampling.needs_coder:
+            from lakeinterp.capture.neighbours import write_neighbours
+
+            write_neighbours(
+                lake,
+                config,
+                capture=capture,
+                hookpoints=hookpoints,
+                progress=partial(progress, "neighbours"),
+            )
         done = sample_now(
-            Lake(config.lake, storage_options=config.store_options()),
+            lake,
             config,
             capture=capture,
             hookpoints=hookpoints,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from lakeinterp.commands.asking import ask
-from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption
+from lakeinterp.commands.asking import ChatOptions, ask
+from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, LatentOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lakeinterp.config import Config
 
 _DEFAULT = Common()
+_ALL = LatentOptions()
+_ASKING = ChatOptions()
 
 ScorersOption = Annotated[
     tuple[str, ...] | None,
@@ -32,13 +34,15 @@ def score(
     scorers: ScorersOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
+    chosen: LatentOptions = _ALL,
+    asking: ChatOptions = _ASKING,
     common: Common = _DEFAULT,
 ) -> int:
     """Say how far each explanation can be trusted.
 
     Every score has an interval, its failures, and the score of borrowed explanations beside it.
     """
-    config = common.load({"score.scorers": scorers})
+    config = common.load({"score.scorers": scorers, **chosen.values(), **asking.values()})
     return run(config, capture, hookpoints)
 
 

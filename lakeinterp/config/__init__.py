@@ -7,7 +7,7 @@ environment where they are used (`Deployment.api_key_env` names the variable).
 from __future__ import annotations
 
 from lakeinterp.config.capture import CaptureConfig
-from lakeinterp.config.chat import ChatConfig, Deployment, RouteConfig
+from lakeinterp.config.chat import ChatConfig, Deployment, RouteConfig, VllmConfig
 from lakeinterp.config.corpus import CorpusConfig
 from lakeinterp.config.judging import ExplainConfig, ScoreConfig
 from lakeinterp.config.load import load, read_text, validate
@@ -29,6 +29,7 @@ __all__ = [
     "SamplingConfig",
     "ScoreConfig",
     "Section",
+    "VllmConfig",
     "load",
     "read_text",
     "validate",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -117,4 +118,11 @@ def _toml_value(text: str) -> object:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        return _json_value(text) if text.lstrip().startswith(("[", "{")) else text
+
+
+def _json_value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        raise ConfigError(f"--set: {text}: neither TOML nor JSON: {exc}") from exc

@@ -71,7 +71,7 @@ def documents(config: CorpusConfig, *, skip: int = 0) -> Iterator[Any]:
     elif path.suffix in {*_LOADERS, *_COMPRESSED}:
         raise NotFound("dataset", config.dataset, hint="there is no such file")
     else:
-        hub.refuse_missing_path("dataset", config.dataset)
+        hub.require("dataset", config.dataset)
         ahead = 0 if config.shuffle_rows else skip
         rows, skip = _hub(config, ahead), skip - ahead
     if config.shuffle_rows:

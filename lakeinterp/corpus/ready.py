@@ -35,7 +35,7 @@ def holds_tokens(config: CorpusConfig) -> bool:
         return bool(_cache_files(path))
     if path.suffix == ".parquet":
         return _token_column(path, config) is not None
-    return path.suffix == ".npy"
+    return path.suffix in (".npy", ".safetensors")
 
 
 def sequences(config: CorpusConfig, special: list[int], *, first: int) -> Iterator[Sequence]:
@@ -68,8 +68,8 @@ def _spans(row: npt.NDArray[np.int64], special: list[int]) -> Iterator[Span]:
 
 
 def _batches(path: Path, config: CorpusConfig, first: int) -> Iterator[npt.NDArray[Any]]:
-    if path.is_dir():
-        yield _cached(_cache_files(path)[0])[first:]
+    if path.is_dir() or path.suffix == ".safetensors":
+        yield from _cached(path, first)
     elif path.suffix == ".npy":
         rows = _array(path)
         if rows.ndim == 1:
@@ -95,22 +95,29 @@ def _array(path: Path) -> npt.NDArray[Any]:
 
 
 def _cache_files(path: Path) -> list[Path]:
-    """Return the splits of a delphi cache below a folder: every one holds the same tokens."""
+    """Return the splits of a delphi cache below a folder: all that hold tokens hold the same."""
+    if path.is_file():
+        return [path]
     return sorted(p for p in path.rglob("*.safetensors") if p.stem.replace("_", "").isdigit())
 
 
-def _cached(path: Path) -> npt.NDArray[Any]:
+def _cached(path: Path, first: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield the tokens of the first split that holds any, batch by batch."""
     from safetensors import SafetensorError, safe_open
 
-    try:
-        opened = safe_open(path, framework="np")
-    except SafetensorError as exc:
-        raise ConfigError(f"corpus.dataset: {path} is torn: {exc}") from exc
-    with opened as tensors:
-        if "tokens" not in tensors.keys():  # noqa: SIM118 - not a mapping
-            raise ConfigError(f"corpus.dataset: {path.name} holds no tokens; it was made without")
-        tokens: npt.NDArray[Any] = tensors.get_tensor("tokens")
-        return tokens
+    for file in _cache_files(path):
+        try:
+            opened = safe_open(file, framework="np")
+        except SafetensorError as exc:
+            raise ConfigError(f"corpus.dataset: {file} is torn: {exc}") from exc
+        with opened as tensors:
+            if "tokens" in tensors.keys():  # noqa: SIM118 - not a mapping
+                rows = tensors.get_slice("tokens")
+                n_rows: int = rows.get_shape()[0]
+                for start in range(first, n_rows, _BATCH):
+                    yield rows[start : min(start + _BATCH, n_rows)]
+                return
+    raise ConfigError(f"corpus.dataset: {path} holds no tokens; it was made without")
 
 
 def _token_column(path: Path, config: CorpusConfig) -> str | None:

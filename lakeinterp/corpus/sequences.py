@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
+from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,13 +24,17 @@ from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from collections.abc import Sequence as Ordered
 
     from lakeinterp.config import CorpusConfig
     from lakeinterp.corpus.tokenizer import Tokenizer
 
 CHUNK = 1024
 """Sequences in one file of the `sequences` table."""
+PATIENCE_S = 10.0
+"""Seconds after which a process that waits for sequences of another one makes them itself."""
 _PREFETCHED_CHUNKS = 2
+_LOOK_EVERY_S = 0.2
 _END = None
 
 
@@ -49,19 +56,34 @@ class SequenceSource:
         )
         """Digest of everything that decides a sequence."""
 
-    def stored(self) -> int:
-        """Return how many leading sequences the lake holds."""
-        done, chunk = 0, 0
+    def stored(self, known: int = 0) -> int:
+        """Return how many leading sequences the lake holds.
+
+        Args:
+            known: So many were there before; spares looking for them again.
+        """
+        chunk = known // CHUNK
+        done = chunk * CHUNK
         while count := self._lake.committed("sequences", self._app(chunk)):
             done, chunk = done + count, chunk + 1
             if count < CHUNK:
                 break
-        return done
+        return max(done, known)
 
     def read(self, first: int, stop: int) -> Generator[list[Sequence], None, None]:
-        """Yield the sequences from `first` up to `stop` in lists, in order, made if not stored.
+        """Yield the sequences from `first` up to `stop`; see `read_ranges`."""
+        return self.read_ranges([(first, stop)])
+
+    def read_ranges(
+        self, ranges: Ordered[tuple[int, int]], *, patience_s: float = 0.0
+    ) -> Generator[list[Sequence], None, None]:
+        """Yield the sequences of some ranges in lists, in order, made if not stored.
 
         A background thread reads, tokenizes and commits ahead of the consumer.
+
+        Args:
+            ranges: (First, one past the last) of each, ascending, none reaching into another.
+            patience_s: Wait so long for another process to make what is missing.
 
         Raises:
             ConfigError: the source cannot be read; raised where the consumer takes the list.
@@ -69,7 +91,10 @@ class SequenceSource:
         ahead: queue.Queue[Any] = queue.Queue(maxsize=_PREFETCHED_CHUNKS)
         stopped = threading.Event()
         thread = threading.Thread(
-            target=self._produce, args=(first, stop, ahead, stopped), name="sequences", daemon=True
+            target=self._produce,
+            args=(_joined(ranges), patience_s, ahead, stopped),
+            name="sequences",
+            daemon=True,
         )
         thread.start()
         try:
@@ -83,11 +108,39 @@ class SequenceSource:
                 _drain(ahead)
                 thread.join(timeout=0.05)
 
+    def load(self, first: int, stop: int) -> list[Sequence]:
+        """Return sequences that are stored."""
+        pruned = where(corpus=self.corpus) + f" AND sequence >= {first} AND sequence < {stop}"
+        with self._lake.connect(sequences=pruned) as con:
+            query = queries.load("corpus/sequences")
+            rows = query.run(con, corpus=self.corpus, first=first, stop=stop).fetchall()
+        return [
+            Sequence(s, tuple(tokens), tuple(Span(d["document"], d["start"]) for d in spans), r, o)
+            for s, tokens, spans, r, o in rows
+        ]
+
+    def grow(self, stop: int, patience_s: float, stopped: threading.Event) -> Iterator[int]:
+        """Make sequences up to `stop`, or to the end of the text, and yield how many are stored.
+
+        Args:
+            stop: Sequences wanted.
+            patience_s: Wait so long for another process to make what is missing.
+            stopped: Set by another thread to end it.
+        """
+        stored = self.stored()
+        yield stored
+        for _, end, _ in self._later(stored, stop, patience_s, stopped):
+            yield end
+
     def _produce(
-        self, first: int, stop: int, ahead: queue.Queue[Any], stopped: threading.Event
+        self,
+        ranges: list[tuple[int, int]],
+        patience_s: float,
+        ahead: queue.Queue[Any],
+        stopped: threading.Event,
     ) -> None:
         try:
-            for chunk in self._chunks(first, stop):
+            for chunk in self._chunks(ranges, patience_s, stopped):
                 if stopped.is_set():
                     break
                 ahead.put(chunk)
@@ -95,21 +148,61 @@ class SequenceSource:
             ahead.put(exc)
         ahead.put(_END)
 
-    def _chunks(self, first: int, stop: int) -> Iterator[list[Sequence]]:
+    def _chunks(
+        self, ranges: list[tuple[int, int]], patience_s: float, stopped: threading.Event
+    ) -> Iterator[list[Sequence]]:
         stored = self.stored()
-        for start in range(first, min(stored, stop), CHUNK):
-            yield self._load(start, min(start + CHUNK, stored, stop))
-        if stop > stored:
-            for chunk in self._make(stored, stop):
-                wanted = [s for s in chunk if first <= s.sequence]
-                if wanted:
-                    yield wanted
+        yield from self._stored_in(ranges, 0, stored)
+        for begin, end, made in self._later(stored, ranges[-1][1], patience_s, stopped):
+            if made is None:
+                yield from self._stored_in(ranges, begin, end)
+            elif wanted := [s for s in made if _is_in(s.sequence, ranges)]:
+                yield wanted
+
+    def _stored_in(
+        self, ranges: list[tuple[int, int]], begin: int, end: int
+    ) -> Iterator[list[Sequence]]:
+        """Yield the wanted sequences between two numbers, a chunk or less at a time."""
+        for first, stop in ranges:
+            first, stop = max(first, begin), min(stop, end)
+            for start in range(first, stop, CHUNK):
+                yield self.load(start, min(start + CHUNK, stop))
+
+    def _later(
+        self, stored: int, stop: int, patience_s: float, stopped: threading.Event
+    ) -> Iterator[tuple[int, int, list[Sequence] | None]]:
+        """Yield (first, one past the last, sequences) of what is not stored yet, as it comes.
+
+        The sequences are None where another process made them. Whoever is overtaken goes on from
+        where the lake ends, so that processes do not tokenize the same text side by side.
+        """
+        while stored < stop and not stopped.is_set():
+            grown = min(self._await(stored, patience_s, stopped), stop)
+            if grown > stored:
+                yield stored, grown, None
+                stored = grown
+                continue
+            for made in self._make(stored, stop):
+                yield stored, (end := made[-1].sequence + 1), made
+                stored = end
+                if stopped.is_set() or self.stored(stored) > stored:
+                    break
+            else:
+                return
+
+    def _await(self, stored: int, patience_s: float, stopped: threading.Event) -> int:
+        """Return how many sequences are stored once there are more, or patience is at an end."""
+        deadline = time.monotonic() + patience_s
+        while (grown := self.stored(stored)) == stored and time.monotonic() < deadline:
+            if stopped.wait(_LOOK_EVERY_S):
+                break
+        return grown
 
     def _make(self, stored: int, stop: int) -> Iterator[list[Sequence]]:
         """Tokenize from where the lake ends, commit chunk by chunk, yield what was committed."""
         row, offset = 0, 0
         if stored:
-            last = self._load(stored - 1, stored)[0]
+            last = self.load(stored - 1, stored)[0]
             row, offset = last.next_row, last.next_offset
         chunk: list[Sequence] = []
         for sequence in self._from(stored, row, offset):
@@ -157,16 +250,6 @@ class SequenceSource:
             self._lake.publish("sequences", [written], app=app, version=version, after=done)
         return sequences
 
-    def _load(self, first: int, stop: int) -> list[Sequence]:
-        pruned = where(corpus=self.corpus) + f" AND sequence >= {first} AND sequence < {stop}"
-        with self._lake.connect(sequences=pruned) as con:
-            query = queries.load("corpus/sequences")
-            rows = query.run(con, corpus=self.corpus, first=first, stop=stop).fetchall()
-        return [
-            Sequence(s, tuple(tokens), tuple(Span(d["document"], d["start"]) for d in spans), r, o)
-            for s, tokens, spans, r, o in rows
-        ]
-
     def _app(self, chunk: int) -> str:
         return f"corpus/{self.corpus}/{chunk:08d}"
 
@@ -184,6 +267,20 @@ def _table(sequences: list[Sequence]) -> pa.Table:
         for s in sequences
     ]
     return pa.Table.from_pylist(rows, schema=pa.schema([f for f in schema if f.name != "corpus"]))
+
+
+def _joined(ranges: Ordered[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges with those joined that follow on each other."""
+    edges = [i for i, (a, b) in enumerate(pairwise(ranges), start=1) if a[1] != b[0]]
+    starts = [0, *edges]
+    return [
+        (ranges[i][0], ranges[j - 1][1]) for i, j in zip(starts, [*edges, len(ranges)], strict=True)
+    ]
+
+
+def _is_in(number: int, ranges: list[tuple[int, int]]) -> bool:
+    place = bisect_right(ranges, number, key=lambda r: r[0])
+    return place > 0 and number < ranges[place - 1][1]
 
 
 def _drain(ahead: queue.Queue[Any]) -> None:

@@ -35,7 +35,7 @@ class Tokenizer:
             from transformers import AutoTokenizer
         except ImportError as exc:
             raise MissingExtra("tokenizing", "capture", "transformers") from exc
-        hub.refuse_missing_path("model", model)
+        hub.require("model", model)
         try:
             self._hf: Any = AutoTokenizer.from_pretrained(model, revision=revision)
         except hub.failures() as exc:

@@ -12,9 +12,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lakeinterp import registry
-from lakeinterp.errors import ConfigError, SkipUnit, TooFewExamples
+from lakeinterp.errors import ConfigError, Deferred, SkipUnit, TooFewExamples
 from lakeinterp.lake import queries, units, where
-from lakeinterp.terms import TRANSIENT, Explained, LatentId, digest, now
+from lakeinterp.terms import WAITING, Explained, LatentId, digest, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
@@ -146,7 +146,8 @@ async def explain_unit(
         vocabulary: Of the capture's tokenizer, if at hand; read from the lake otherwise.
 
     Returns:
-        Rows written, by status; empty if there was nothing to do.
+        Rows written, by status, and latents that wait for a batch file; empty if there was
+        nothing to do.
 
     Raises:
         ConfigError: the explainer needs a language model and `chat` is None.
@@ -160,7 +161,8 @@ async def explain_unit(
         )
     series = series_of(explainer, config, units.sample_id(lake, unit.capture, config.sampling))
     selected = units.selected_latents(lake, unit, config.sampling)
-    wanted = _unfinished(lake, unit, series, selected)
+    again = config.chat.tried_again
+    wanted = _unfinished(lake, unit, series, selected, again)
     if not wanted:
         return Counter()
     units.require_examples(lake, unit, series.sample, config.sampling, selected)
@@ -172,6 +174,9 @@ async def explain_unit(
     scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
     evidence = _evidence(lake, unit, series, vocabulary, wanted)
     async for row in in_parallel(evidence, work, limit=limit):
+        if row is None:
+            counts[WAITING] += 1
+            continue
         counts[row["status"]] += 1
         rows.append(row)
         if len(rows) >= FLUSH_LATENTS:
@@ -213,7 +218,9 @@ async def explain(
     return total
 
 
-def _unfinished(lake: Lake, unit: Unit, series: Series, selected: Sequence[int]) -> list[int]:
+def _unfinished(
+    lake: Lake, unit: Unit, series: Series, selected: Sequence[int], again: Sequence[str]
+) -> list[int]:
     """Return the selected latents without a finished explanation of the series, in their order."""
     with lake.connect(explanations=_place(unit)) as con:
         rows = queries.load("explain/finished").run(
@@ -223,7 +230,7 @@ def _unfinished(lake: Lake, unit: Unit, series: Series, selected: Sequence[int])
             explainer=series.explainer,
             settings=series.settings,
             sample=series.sample,
-            transient=sorted(TRANSIENT),
+            transient=again,
         )
         finished = {explanation for (explanation,) in rows.fetchall()}
     return [i for i in selected if series.explanation(_id(unit, i)) not in finished]
@@ -265,12 +272,14 @@ def _frequencies(lake: Lake, unit: Unit, wanted: Sequence[int]) -> dict[int, Fre
 
 async def _row(
     evidence: Evidence, *, explainer: Explainer, series: Series, chat: Chat | None, run: str
-) -> dict[str, Any]:
-    """Explain one latent and return its `explanations` row, whatever came of it."""
+) -> dict[str, Any] | None:
+    """Explain one latent and return its `explanations` row; None if a reply is to come later."""
     try:
         if not evidence.activating:
             raise TooFewExamples(0, 1)
         explained = await explainer.explain(evidence, chat)
+    except Deferred:
+        return None
     except SkipUnit as skip:
         status = cast("Status", skip.status)
         explained = Explained(text=None, status=status, reason=_why(evidence, skip))
@@ -306,7 +315,7 @@ def _json(detail: Mapping[str, Any] | None) -> str | None:
 
 
 def _models(route: RouteConfig) -> list[str]:
-    return sorted({deployment.model for deployment in route.deployments})
+    return sorted({deployment.name for deployment in route.deployments})
 
 
 def _place(unit: Unit) -> str:

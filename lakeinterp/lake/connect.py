@@ -55,7 +55,7 @@ def refresh(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, where: str | 
 def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
     """Run one statement that can only read the lake's own files; see `Lake.sql`."""
     con = connect(lake)
-    _lock(con, lake)
+    lock(con, lake)
     try:
         statements = con.extract_statements(query)
     except duckdb.Error as exc:
@@ -71,7 +71,7 @@ def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
         raise query_error(exc) from exc
 
 
-def _lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """Leave the connection no file but the lake's, no extension and no way back."""
     con.execute("SET allowed_directories = [$root]", {"root": f"{lake.root}/"})
     con.execute("SET enable_external_access = false")

@@ -16,6 +16,8 @@ from lakeinterp.errors import NotFound, QueryError
 from lakeinterp.lake.faults import query_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import duckdb
     import pyarrow as pa
 
@@ -75,6 +77,25 @@ class Query:
         self._check(values)
         try:
             return con.sql(self.sql, params=values).to_arrow_table()
+        except duckdb.Error as exc:
+            raise query_error(exc, f"sql/{self.name}.sql") from exc
+
+    def batches(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        n_rows: int,
+        **values: Any,
+    ) -> Iterator[pa.RecordBatch]:
+        """Run a SELECT and yield its result in record batches of about `n_rows`.
+
+        Raises:
+            QueryError: as `run`.
+        """
+        import duckdb
+
+        self._check(values)
+        try:
+            yield from con.sql(self.sql, params=values).to_arrow_reader(n_rows)
         except duckdb.Error as exc:
             raise query_error(exc, f"sql/{self.name}.sql") from exc
 

@@ -44,6 +44,7 @@ def _table(
 
 
 _SPAN = pa.struct([("document", pa.int64()), ("start", pa.int32())])
+_BAR = pa.struct([("low", pa.float64()), ("high", pa.float64()), ("count", pa.int64())])
 _TOKEN_COUNT = pa.struct([("token_id", pa.int32()), ("count", pa.int64()), ("pmi", pa.float64())])
 
 _ALL = (
@@ -129,8 +130,14 @@ _ALL = (
         ("max", pa.float32()),
         ("mean", pa.float32()),
         ("quantiles", pa.list_(pa.float32())),
+        ("histogram", pa.list_(_BAR)),
         ("top_tokens", pa.list_(_TOKEN_COUNT)),
+        ("top_before", pa.list_(_TOKEN_COUNT)),
+        ("top_after", pa.list_(_TOKEN_COUNT)),
         ("single_token", pa.float64()),
+        ("special_share", pa.float64()),
+        ("first_share", pa.float64()),
+        ("position_bias", pa.float64()),
         ("status", pa.string()),
         key=("capture", "hookpoint", "latent"),
         partition=("capture", "hookpoint"),
@@ -165,6 +172,7 @@ _ALL = (
         ("peak", pa.float32()),
         ("peak_offset", pa.int32()),
         ("population", pa.int64()),
+        ("weight", pa.float64()),
         ("neighbour", pa.int32()),
         ("similarity", pa.float64()),
         key=("capture", "hookpoint", "sample", "latent", "example"),

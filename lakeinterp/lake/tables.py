@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
+_ASKED_OFTEN = ("captures", "hookpoints")
 _READABLE_FEATURES = {"timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "domainMetadata"}
 
 
@@ -38,6 +39,7 @@ class Lake:
         self.store = Store(str(root), storage_options)
         self.root = self.store.root
         self._local = threading.local()
+        self._rows: dict[tuple[str, str | None], tuple[int, list[dict[str, Any]]]] = {}
 
     def __repr__(self) -> str:
         return f"Lake({self.root!r})"
@@ -230,6 +232,7 @@ class Lake:
         where: str,
         app: str | None = None,
         version: int = 0,
+        recorded: Mapping[str, int] | None = None,
     ) -> None:
         """Put rows in the place of all rows for which `where` is true, in one commit.
 
@@ -239,6 +242,7 @@ class Lake:
             where: SQL condition; every new row fulfils it.
             app: Application id to record with the commit; `committed` reads it back.
             version: Any number that says what the rows were made from, recorded under `app`.
+            recorded: More application ids and their versions, for rows of several pieces of work.
 
         Raises:
             SchemaError: the rows do not fit the table; nothing was written.
@@ -247,7 +251,8 @@ class Lake:
         from deltalake import CommitProperties, Transaction, write_deltalake
 
         source = as_table(schemas.table(name), rows)
-        stamp = CommitProperties(app_transactions=[Transaction(app, version)]) if app else None
+        apps = {**({app: version} if app else {}), **(recorded or {})}
+        stamp = CommitProperties(app_transactions=[Transaction(*item) for item in apps.items()])
 
         def attempt() -> None:
             table = self.create(name)
@@ -294,7 +299,19 @@ class Lake:
         ).select(empty.columns)
 
     def rows(self, name: str, where: str | None = None) -> list[dict[str, Any]]:
-        """Return the rows of a small table that fulfil a SQL condition, as dictionaries."""
+        """Return the rows of a small table that fulfil a SQL condition, as dictionaries.
+
+        Rows of `captures` and `hookpoints`, which every step asks for again and again, are read
+        once a version of the table.
+        """
+        if name not in _ASKED_OFTEN:
+            return self._read(name, where)
+        version = self.version(name)
+        if self._rows.get((name, where), (None,))[0] != version:
+            self._rows[name, where] = version, self._read(name, where)
+        return [dict(row) for row in self._rows[name, where][1]]
+
+    def _read(self, name: str, where: str | None) -> list[dict[str, Any]]:
         definition = schemas.table(name)
         clause = f" WHERE {where}" if where else ""
         query = f"SELECT * FROM {name}{clause} ORDER BY {', '.join(definition.key)}"
@@ -335,14 +352,16 @@ class Lake:
         Raises:
             NotFound: the lake does not hold it.
         """
-        rows = self.rows("vocabulary", f"tokenizer = {literal(tokenizer)}")
-        if not rows:
+        mine = f"tokenizer = {literal(tokenizer)}"
+        query = f"SELECT token_id, bytes, special FROM vocabulary WHERE {mine} ORDER BY token_id"
+        with (
+            translated(self.store.address("vocabulary")),
+            connections.connect_to(self, ["vocabulary"], {"vocabulary": mine}) as con,
+        ):
+            rows = con.sql(query).to_arrow_table()
+        if not rows.num_rows:
             raise NotFound("tokenizer", tokenizer, hint="its vocabulary is not in the lake")
-        encoded = [b""] * (max(int(row["token_id"]) for row in rows) + 1)
-        for row in rows:
-            encoded[row["token_id"]] = row["bytes"]
-        special = frozenset(int(row["token_id"]) for row in rows if row["special"])
-        return Vocabulary(tokenizer, tuple(encoded), special)
+        return Vocabulary.of(tokenizer, rows)
 
 
 def literal(value: str | int) -> str:

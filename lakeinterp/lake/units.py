@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from lakeinterp.errors import ConfigError, LakeError, NotFound
+from lakeinterp.errors import LakeError, NotFound
 from lakeinterp.lake import queries
+from lakeinterp.lake.connect import connect_to
+from lakeinterp.lake.selection import chosen_latents
 from lakeinterp.lake.tables import where
 from lakeinterp.terms import Example, Unit, digest
 
@@ -20,7 +23,12 @@ if TYPE_CHECKING:
     from lakeinterp.terms import Role
 
 
-_NO_LIMIT = 2**31 - 1
+_READERS = frozenset(
+    f"sampling/{name}" for name in ("examples", "missing", "select", "summary", "undrawn")
+)
+"""Statements of sampling that read examples or choose latents; no example depends on them."""
+_CODE = 1
+"""Raised when the code of `lakeinterp.sampling` draws other examples than before."""
 
 
 def hookpoints(lake: Lake, capture: str, wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -78,7 +86,10 @@ def shard_sequences(lake: Lake, capture: str) -> int | None:
 def sample_id(
     lake: Lake, capture: str, sampling: SamplingConfig, *, n_sequences: int | None = None
 ) -> str:
-    """Return what the `sample` column holds for examples drawn now: settings and captured text.
+    """Return what the `sample` column holds for examples drawn now.
+
+    It depends on the settings, the captured text and the statements that draw, so a newer
+    lakeinterp that draws otherwise makes another sample.
 
     More captured tokens lead to other windows, and so to another sample: explanations and scores
     of the earlier one keep the examples they were made from.
@@ -90,12 +101,28 @@ def sample_id(
         n_sequences: Captured sequences, if they were counted; None counts them.
     """
     n = captured_sequences(lake, capture) if n_sequences is None else n_sequences
-    return digest([sampling.sample, n])
+    return digest([sampling.sample, n, _draws()])
+
+
+@cache
+def _draws() -> str:
+    """Return a digest of what decides an example beside settings and tokens: the statements.
+
+    Comments and spaces do not count. `_CODE` stands for the part that is written in Python.
+    """
+    names = {*queries.names("sampling"), *queries.names("strata"), "macros/mix"} - _READERS
+    lines = [line for name in sorted(names) for line in queries.load(name).sql.splitlines()]
+    return digest([_CODE, " ".join(" ".join(x for x in lines if not x.startswith("--")).split())])
 
 
 def examples_app(unit: Unit, sample: str) -> str:
     """Return the application id under which the commits of a unit's examples are recorded."""
     return f"examples/{unit}/{sample}"
+
+
+def neighbours_app(unit: Unit, method: str) -> str:
+    """Return the application id under which the commits of a unit's neighbours are recorded."""
+    return f"neighbours/{method}/{unit}"
 
 
 async def over_units(
@@ -131,45 +158,25 @@ async def over_units(
 
 def latents_of(lake: Lake, unit: Unit) -> range:
     """Return the latents of a unit."""
-    key = where(capture=unit.capture, hookpoint=unit.hookpoint)
-    row = lake.one("hookpoints", key)
+    row = _hookpoint(lake, unit)
     first = unit.bucket * row["bucket_latents"]
     return range(first, min(first + row["bucket_latents"], row["n_latents"]))
 
 
 def selected_latents(lake: Lake, unit: Unit, sampling: SamplingConfig) -> list[int]:
-    """Return the unit's latents that the settings choose, sorted.
-
-    `sampling.latents` are taken as they are, dead or not. Otherwise all latents with
-    `sampling.min_windows` windows or more, and of those at most `sampling.max_latents` a
-    hookpoint, a random choice by `sampling.seed`. Needs the `latents` table of the hookpoint.
+    """Return the unit's latents that the settings choose, sorted; see `chosen_latents`.
 
     Raises:
-        ConfigError: a listed latent is outside the coder's width.
+        ConfigError: a listed latent is outside the coder's width, or `sampling.where` is not one
+            condition on the columns of `latents`.
     """
-    inside = latents_of(lake, unit)
-    if sampling.latents:
-        key = where(capture=unit.capture, hookpoint=unit.hookpoint)
-        n_latents = lake.one("hookpoints", key)["n_latents"]
-        if wrong := [i for i in sampling.latents if not 0 <= i < n_latents]:
-            raise ConfigError(
-                f"sampling.latents: {unit.hookpoint} has latents 0 to {n_latents - 1}, not {wrong}"
-            )
-        return sorted({i for i in sampling.latents if i in inside})
-    with lake.connect(latents=where(capture=unit.capture, hookpoint=unit.hookpoint)) as con:
-        rows = (
-            queries.load("sampling/select")
-            .run(
-                con,
-                capture=unit.capture,
-                hookpoint=unit.hookpoint,
-                min_windows=sampling.min_windows,
-                max_latents=sampling.max_latents or _NO_LIMIT,
-                seed=sampling.seed,
-            )
-            .fetchall()
-        )
-    return [latent for (latent,) in rows if latent in inside]
+    inside, n_latents = latents_of(lake, unit), _hookpoint(lake, unit)["n_latents"]
+    found = chosen_latents(lake, unit.capture, unit.hookpoint, sampling, n_latents=n_latents)
+    return [latent for latent in found if latent in inside]
+
+
+def _hookpoint(lake: Lake, unit: Unit) -> dict[str, Any]:
+    return lake.one("hookpoints", where(capture=unit.capture, hookpoint=unit.hookpoint))
 
 
 def require_examples(
@@ -236,7 +243,7 @@ def examples(
         latents: Only these; None gives all that have examples.
     """
     key = where(capture=unit.capture, hookpoint=unit.hookpoint, bucket=unit.bucket)
-    with lake.connect(examples=key) as con:
+    with connect_to(lake, ["examples"], {"examples": key}) as con:
         wanted = list(latents) if latents is not None else list(latents_of(lake, unit))
         cursor = queries.load("sampling/examples").run(
             con,

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakeinterp.errors import ConfigError, NotFound
-from lakeinterp.lake import commits
+from lakeinterp.lake import commits, shards
 from lakeinterp.lake import schema as schemas
 from lakeinterp.lake.faults import translated
 from lakeinterp.lake.tables import where
@@ -102,7 +102,8 @@ def forget(lake: Lake, capture: str) -> Forgotten:
 
     The corpus, the vocabulary and the replies of language models stay: other captures share them.
     A new capture of the same name starts from nothing. Files go with `vacuum`. A killed call is
-    completed by the same call again. Stop the capture's own writers first.
+    completed by the same call again. A `capture` that runs meanwhile ends with an error at its
+    next commit and adds nothing; stop what samples, explains or scores from it first.
 
     Raises:
         NotFound: no table has rows of this capture.
@@ -110,13 +111,16 @@ def forget(lake: Lake, capture: str) -> Forgotten:
         StorageError: the disk or the object store refuses.
     """
     require(lake, capture)
-    gone: dict[str, int] = {}
-    # What is made from something goes before it, and the capture's own row last.
-    for name in reversed([n for n in lake.tables() if "capture" in schemas.table(n).columns]):
-        gone[name] = 0
-        while n_files := _forget_in(lake, name, capture):
-            gone[name] += n_files
-    return Forgotten(capture, gone)
+    names = [n for n in lake.tables() if "capture" in schemas.table(n).columns]
+    gone = dict.fromkeys(reversed(names), 0)
+    while True:
+        # A run that begins while rows go is stopped by the next round.
+        shards.close(lake, capture)
+        # What is made from something goes before it, and the capture's own row last.
+        found = {name: _forget_in(lake, name, capture) for name in gone}
+        if not any(found.values()):
+            return Forgotten(capture, gone)
+        gone = {name: gone[name] + n for name, n in found.items()}
 
 
 def require(lake: Lake, capture: str) -> None:
@@ -175,6 +179,8 @@ def is_of(app: str, capture: str) -> bool:
     A capture whose name begins with this one and a slash must keep its shards; what is made from
     rows may be forgotten too much, it is only made again.
     """
+    if shards.is_epoch(app):
+        return False
     kind, _, rest = app.partition("/")
     if kind == "capture":
         return re.fullmatch(re.escape(capture) + r"/\d+", rest) is not None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pyarrow as pa
+
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
@@ -20,6 +22,21 @@ class Vocabulary:
     """UTF-8 bytes of each token, by token id; a token may hold part of a character."""
     special: frozenset[int] = frozenset()
     """Ids of tokens that are no text: beginning and end of text, padding, …"""
+
+    @classmethod
+    def of(cls, tokenizer: str, rows: pa.Table) -> Vocabulary:
+        """Return the vocabulary that the rows of a tokenizer hold.
+
+        Args:
+            tokenizer: Its digest.
+            rows: Columns token_id (ascending), bytes and special.
+        """
+        ids, encoded = rows["token_id"].to_pylist(), rows["bytes"].to_pylist()
+        if ids[-1] + 1 != len(ids):
+            known = dict(zip(ids, encoded, strict=True))
+            encoded = [known.get(i, b"") for i in range(ids[-1] + 1)]
+        special = rows.filter(rows["special"])["token_id"].to_pylist()
+        return cls(tokenizer, tuple(encoded), frozenset(special))
 
     def pieces(self, tokens: Iterable[int]) -> tuple[str, ...]:
         """Return the text of each token; joined they are the text of the whole.

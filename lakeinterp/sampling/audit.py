@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakeinterp.errors import AuditFailed
 from lakeinterp.lake import queries
+from lakeinterp.sampling.draws import asked
 from lakeinterp.sampling.session import session_for, shown_as, unit_key
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def offending(session: Session, unit: Unit, name: str) -> pa.Table:
         **unit_key(unit),
         **session.text,
         **session.config.model_dump(),
+        **asked(session.config),
         "sample": session.sample,
     }
     query = queries.load(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,8 +13,8 @@ from lakeinterp.lake import queries
 from lakeinterp.lake.tables import where
 from lakeinterp.lake.units import examples_app, latents_of, selected_latents
 from lakeinterp.sampling.audit import audit
+from lakeinterp.sampling.draws import asked, draw_windows
 from lakeinterp.sampling.session import session_for, stamp, unit_key
-from lakeinterp.sampling.statistics import with_constants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,20 +23,6 @@ if TYPE_CHECKING:
     from lakeinterp.lake.tables import Lake
     from lakeinterp.sampling.session import Session
     from lakeinterp.terms import Unit
-
-_STATEMENTS = (
-    "sampling/tiles",
-    "sampling/bins",
-    "sampling/windows",
-    "sampling/ranked",
-    "sampling/cells",
-    "sampling/positives",
-    "sampling/walks",
-    "sampling/ring",
-    "sampling/negatives",
-    "sampling/drawn",
-    "sampling/values",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +77,7 @@ def examples_unit(
     with session_for(lake, unit, config, session) as opened:
         _require_statistics(opened, unit)
         app = examples_app(unit, opened.sample)
-        made_from = stamp(_STATEMENTS, opened.n_sequences)
+        made_from = stamp((), opened.sample)
         is_stale = lake.committed("examples", app) != made_from
         todo = selected if is_stale else _missing(opened, unit, selected)
         if not todo and not is_stale:
@@ -112,93 +97,19 @@ def draw(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:
 
     Latents with fewer than `min_windows` windows get none.
     """
-    _draw_windows(session, unit, latents)
-    rows = queries.load("sampling/drawn").table(session.con, **session.text)
-    rows = rows.append_column("values", _values(session, unit, rows))
-    nothing = {"neighbour": pa.int32(), "similarity": pa.float64()}
-    for name, kind in nothing.items():
-        rows = rows.append_column(name, pa.nulls(rows.num_rows, kind))
-    return with_constants(rows, sample=session.sample, **unit_key(unit))
+    portions = session.portions(unit, latents) or [[]]
+    parts = [draw_windows(session, unit, some) for some in portions]
+    rows = pa.concat_tables(parts)
+    for name, value in {"sample": session.sample, **unit_key(unit)}.items():
+        rows = rows.append_column(name, _repeated(value, rows.num_rows))
+    return rows
 
 
-def _draw_windows(session: Session, unit: Unit, latents: Sequence[int]) -> None:
-    """Make the tables `positives` and `negatives`."""
-    config, run = session.config, session.run
-    window_tokens = config.window_tokens
-    asked = {"n_explain": config.n_explain, "n_score": config.n_score}
-    quantiles = {"n_quantiles": config.n_quantiles}
-    session.windows(unit, latents)
-    run(
-        "sampling/ranked",
-        latents=latents,
-        min_windows=config.min_windows,
-        seed=config.seed,
-        **quantiles,
-    )
-    run("sampling/cells", **asked)
-    run(
-        "sampling/positives",
-        turns=turns(config.n_quantiles),
-        window_tokens=window_tokens,
-        at=session.at,
-        **asked,
-        **quantiles,
-    )
-    run(
-        "sampling/walks",
-        n_explain=config.n_explain_negatives,
-        n_score=config.n_random,
-        seed=config.seed,
-    )
-    walk = {
-        "n_cells": session.ring(),
-        "window_tokens": window_tokens,
-        "at": session.at,
-        "seed": config.seed,
-    }
-    run("sampling/negatives", **walk)
-    if _widened(session):
-        run("sampling/negatives", **walk)
-
-
-def _widened(session: Session) -> int:
-    ((n_walks,),) = queries.load("sampling/widen").run(session.con).fetchall()
-    return int(n_walks)
-
-
-def turns(n_quantiles: int) -> list[int]:
-    """Return the turn of each quantile within a round of draws, 0-based.
-
-    Any first few turns are spread over the quantiles: the order is the van der Corput sequence
-    in base 2 (each quantile's place read with its bits reversed).
-    """
-    n_bits = max(1, (n_quantiles - 1).bit_length())
-    reversed_bits = [int(f"{i:0{n_bits}b}"[::-1], 2) for i in range(n_quantiles)]
-    ranks = {place: rank for rank, place in enumerate(sorted(reversed_bits))}
-    return [ranks[place] for place in reversed_bits]
-
-
-def _values(session: Session, unit: Unit, rows: pa.Table) -> pa.Array:
-    """Return the activations over each row's window; list<float>, zero where silent."""
-    lengths = pc.list_value_length(rows["tokens"]).to_numpy().astype(np.int64)
-    edges = np.concatenate([[0], np.cumsum(lengths)])
-    flat = np.zeros(edges[-1], dtype=np.float32)
-    shown = pa.table(
-        {
-            "item": np.arange(rows.num_rows),
-            "latent": rows["latent"],
-            "start": rows["start"],
-            "length": lengths,
-        }
-    )
-    session.con.register("windows_shown", shown)
-    found = queries.load("sampling/values").table(
-        session.con, window_tokens=session.config.window_tokens, **unit_key(unit)
-    )
-    session.con.unregister("windows_shown")
-    places = edges[found["item"].to_numpy()] + found["offset"].to_numpy()
-    flat[places] = found["value"].to_numpy()
-    return pa.ListArray.from_arrays(edges.astype(np.int32), flat)
+def _repeated(value: str | int, n: int) -> pa.Array:
+    """Return a column of one value; a text is held once."""
+    if isinstance(value, int):
+        return pa.repeat(pa.scalar(value, pa.int32()), n)
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n), [value])
 
 
 def _require_statistics(session: Session, unit: Unit) -> None:
@@ -238,12 +149,9 @@ def _missing(session: Session, unit: Unit, selected: Sequence[int]) -> list[int]
 
 def _drawn(session: Session, unit: Unit, selected: Sequence[int], *, is_new: bool) -> DrawnUnit:
     config = session.config
-    asked = config.model_dump(include={"n_explain", "n_explain_negatives", "n_score", "n_random"})
-    summary: list[dict[str, Any]] = (
-        queries.load("sampling/summary")
-        .table(session.con, sample=session.sample, latents=selected, **asked, **unit_key(unit))
-        .to_pylist()
-    )
+    values = {"sample": session.sample, "latents": selected, **asked(config), **unit_key(unit)}
+    found = queries.load("sampling/summary").table(session.con, **values)
+    summary: list[dict[str, Any]] = found.to_pylist()
     return DrawnUnit(
         unit=unit,
         sample=session.sample,

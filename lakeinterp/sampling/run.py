@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from lakeinterp.lake.selection import check_condition
 from lakeinterp.lake.units import units
+from lakeinterp.sampling import neighbours
 from lakeinterp.sampling.audit import audit_unit
+from lakeinterp.sampling.crew import crew_for
 from lakeinterp.sampling.examples import examples_unit
-from lakeinterp.sampling.session import open_session, session_for
-from lakeinterp.sampling.statistics import statistics_unit
+from lakeinterp.sampling.session import session_for
+from lakeinterp.sampling.statistics import statistics, statistics_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakeinterp.config import Config, SamplingConfig
     from lakeinterp.lake.tables import Lake
+    from lakeinterp.sampling.crew import Crew
     from lakeinterp.sampling.examples import DrawnUnit, Shortfall
     from lakeinterp.sampling.session import Session
     from lakeinterp.sampling.statistics import CountedUnit
@@ -57,6 +61,7 @@ def sample_unit(lake: Lake, unit: Unit, config: SamplingConfig) -> SampledUnit:
         AuditFailed: an example breaks a rule.
         Conflict: other writers won every retry.
     """
+    neighbours.prepare(lake, unit.capture, unit.hookpoint, config)
     with session_for(lake, unit, config, None) as session:
         counted = statistics_unit(lake, unit, config, session=session)
         drawn = examples_unit(lake, unit, config, session=session)
@@ -87,45 +92,44 @@ def sample(
 
     Raises:
         NotFound: no such capture or hookpoint.
+        ConfigError: `sampling.where` is not a condition; nothing was written.
         AuditFailed: an example breaks a rule; it was not written.
         Conflict: other writers won every retry.
     """
     name = str(lake.capture(capture)["capture"])
+    check_condition(lake, config.sampling)
     todo = units(lake, name, hookpoints)
     sampled: list[SampledUnit] = []
 
     def tell(step: str, unit: Unit, n_done: int) -> None:
         if progress:
-            progress(step, unit, n_before + n_done, len(todo))
+            progress(step, unit, n_done, len(todo))
 
     for hookpoint, group in groupby(todo, key=lambda unit: unit.hookpoint):
-        n_before = len(sampled)
-        with open_session(lake, name, config.sampling, hookpoint=hookpoint) as session:
-            sampled += _sample_hookpoint(session, list(group), tell)
+        neighbours.prepare(lake, name, hookpoint, config.sampling)
+        with crew_for(lake, name, config.sampling, hookpoint=hookpoint) as crew:
+            sampled += _sample_hookpoint(crew, list(group), len(sampled), tell)
     return sampled
 
 
 def _sample_hookpoint(
-    session: Session, todo: Sequence[Unit], tell: Callable[[str, Unit, int], None]
+    crew: Crew, todo: Sequence[Unit], n_before: int, tell: Callable[[str, Unit, int], None]
 ) -> list[SampledUnit]:
-    """Take each unit through both steps at once, unless the choice of latents needs them all."""
-    lake, config = session.lake, session.config
-    counted: list[CountedUnit] = []
-    sampled: list[SampledUnit] = []
+    """Count all units, then draw from each: which latents are chosen may depend on all counts."""
 
-    def draw(counts: Sequence[CountedUnit]) -> None:
-        for count in counts:
-            drawn = examples_unit(lake, count.unit, config, session=session)
-            sampled.append(_sampled(count, drawn))
-            tell("examples", count.unit, len(sampled))
+    def count_done(unit: Unit, n_done: int) -> None:
+        tell("statistics", unit, n_before + n_done)
 
-    for unit in todo:
-        counted.append(statistics_unit(lake, unit, config, session=session))
-        tell("statistics", unit, len(counted))
-        if config.max_latents is None:
-            draw(counted[-1:])
-    if config.max_latents is not None:
-        draw(counted)
+    def draw(session: Session, unit: Unit) -> DrawnUnit:
+        return examples_unit(crew.lake, unit, crew.config, session=session)
+
+    counted = statistics(crew, todo, count_done)
+    for session in crew.sessions:
+        session.refresh("latents")
+    sampled = []
+    for count, drawn in zip(counted, crew.each(draw, todo), strict=True):
+        sampled.append(_sampled(count, drawn))
+        tell("examples", count.unit, n_before + len(sampled))
     return sampled
 
 

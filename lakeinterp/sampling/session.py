@@ -4,30 +4,50 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lakeinterp.lake import queries
 from lakeinterp.lake.connect import refresh
 from lakeinterp.lake.tables import where
 from lakeinterp.lake.units import captured_sequences, sample_id
+from lakeinterp.sampling import runs
+from lakeinterp.sampling.placing import Setting
+from lakeinterp.sampling.tiles import Tiles, read_tiles
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     import duckdb
     import pyarrow as pa
 
     from lakeinterp.config import SamplingConfig
     from lakeinterp.lake.tables import Lake
+    from lakeinterp.sampling.near import Fires
     from lakeinterp.terms import Unit
 
-_TILES_TO_A_CELL = 8
+_ROWS_AT_ONCE = 8_000_000
+"""Activations that are cut into windows in one go; some 60 bytes each."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """What the sessions of a hookpoint read once; take the lock to look or to add."""
+
+    lock: Lock = field(default_factory=Lock)
+    fires: Fires | None = None
+    """Where latents fire, other units' too, once neighbours were asked for."""
+    tiles_lock: Lock = field(default_factory=Lock)
+    tiles: Tiles | None = None
+    """The tiles of the corpus, once they were asked for."""
 
 
 @dataclass(slots=True)
 class Session:
-    """An open connection with the temp tables `tiles` and `bins`, and `ring` once asked for."""
+    """An open connection with the temp tables `tiles` and `lookup`, and others once asked for."""
 
     lake: Lake
     capture: str
@@ -39,9 +59,14 @@ class Session:
     """Leading sequences of the corpus that the capture has processed."""
     sample: str
     """What the `sample` column holds for examples drawn here; see `units.sample_id`."""
+    shared: Shared = field(default_factory=Shared)
+    """What it has in common with the other sessions of its hookpoint."""
+    found: runs.Windows = field(default_factory=runs.Windows.none)
+    """The windows that were cut last."""
+    kept: dict[str, Any] = field(default_factory=dict)
+    """What the steps keep to themselves from one unit to the next."""
     _where: dict[str, str] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
-    _windows_of: tuple[Unit, frozenset[int]] | None = None
 
     @property
     def at(self) -> int | None:
@@ -60,38 +85,73 @@ class Session:
         """Run a statement for what it makes."""
         queries.load(name).run(self.con, **values)
 
+    def once(self, name: str, **values: Any) -> bool:
+        """Run a statement for what it makes unless it was run; return whether it was run now."""
+        if name in self._made:
+            return False
+        self.run(name, **values)
+        self._made.add(name)
+        return True
+
+    def widen(self, name: str, **key: str | int) -> None:
+        """Show all rows of a table that have these values, for what reaches beyond a unit."""
+        if self._where.get(name) != where(**key):
+            self._where[name] = where(**key)
+            self.refresh(name)
+
     def refresh(self, name: str) -> None:
         """Show the newest version of a table of the lake."""
         refresh(self.con, self.lake, name, self._where.get(name))
 
+    @property
+    def tiles(self) -> Tiles:
+        """The tiles of the corpus as arrays, one set of them for all sessions of a hookpoint."""
+        with self.shared.tiles_lock:
+            if self.shared.tiles is None:
+                self.shared.tiles = read_tiles(self.con)
+            return self.shared.tiles
+
+    @property
+    def setting(self) -> Setting:
+        """How windows are shown."""
+        return Setting(self.config.window_tokens, self.at)
+
+    def show(self, name: str, rows: pa.Table) -> None:
+        """Let statements read rows under a name."""
+        self.con.register(name, rows)
+
     def windows(self, unit: Unit, latents: Iterable[int]) -> None:
-        """Make the table `windows` for at least these latents of a unit, unless it is there."""
-        wanted = frozenset(latents)
-        if self._windows_of and self._windows_of[0] == unit and wanted <= self._windows_of[1]:
-            return
-        self._windows_of = None
-        self.run(
-            "sampling/windows",
-            latents=sorted(wanted),
-            window_tokens=self.config.window_tokens,
+        """Cut the windows of some latents of a unit, in `found` and as the relation `windows`.
+
+        Those of latents between them are there too.
+        """
+        self.found = self._cut(unit, sorted(latents))
+        self.show("windows", self.found.table())
+
+    def cut(self, unit: Unit, latents: Sequence[int]) -> Iterator[pa.Table]:
+        """Yield the windows of some sorted latents of a unit, and of those in between.
+
+        A few latents at a time; columns as in `runs.COLUMNS`.
+        """
+        for some in self.portions(unit, latents):
+            yield self._cut(unit, some).table()
+
+    def _cut(self, unit: Unit, latents: Sequence[int]) -> runs.Windows:
+        tiles = self.tiles
+        rows = queries.load("sampling/fired").table(
+            self.con,
+            first=min(latents, default=0),
+            last=max(latents, default=-1),
+            n_tokens=len(tiles.of_token),
             **unit_key(unit),
         )
-        self._windows_of = (unit, wanted)
+        return runs.windows(rows, tiles.of_token, n_quantiles=self.config.n_quantiles)
 
-    def ring(self) -> int:
-        """Make the table `ring` unless it is there, and return its number of cells."""
-        ((n_tiles,),) = self.con.execute("SELECT count(*) FROM tiles").fetchall()
-        n_cells = max(1, int(n_tiles) // _TILES_TO_A_CELL)
-        if "ring" not in self._made:
-            self.run("sampling/ring", n_cells=n_cells)
-            self._made.add("ring")
-        return n_cells
-
-    def tokens(self) -> None:
-        """Make the table `corpus_tokens` unless it is there."""
-        if "tokens" not in self._made:
-            self.run("stats/tokens", n_sequences=self.n_sequences, **self.text)
-            self._made.add("tokens")
+    def portions(self, unit: Unit, latents: Sequence[int]) -> list[list[int]]:
+        """Return latents in groups whose activations fit in memory, if they fire about equally."""
+        rows = queries.load("sampling/extent").run(self.con, **unit_key(unit)).fetchall()
+        n = min(len(latents), -(-int(rows[0][0]) // _ROWS_AT_ONCE))
+        return [group.tolist() for group in np.array_split(latents, max(n, 1)) if len(group)]
 
 
 @contextmanager
@@ -124,7 +184,17 @@ def open_session(
     n_sequences = captured_sequences(lake, capture)
     with lake.connect(**pruned) as con:
         con.execute("SET preserve_insertion_order = false")
-        session = Session(
+        text = {"corpus": row["corpus"], "context_tokens": row["context_tokens"]}
+        queries.load("sampling/tiles").run(
+            con,
+            n_sequences=n_sequences,
+            window_tokens=config.window_tokens,
+            seed=config.seed,
+            explain_share=config.explain_share,
+            **text,
+        )
+        queries.load("sampling/lookup").run(con, n_sequences=n_sequences, **text)
+        yield Session(
             lake=lake,
             capture=capture,
             config=config,
@@ -135,16 +205,6 @@ def open_session(
             sample=sample_id(lake, capture, config, n_sequences=n_sequences),
             _where=pruned,
         )
-        session.run(
-            "sampling/tiles",
-            n_sequences=session.n_sequences,
-            window_tokens=config.window_tokens,
-            seed=config.seed,
-            explain_share=config.explain_share,
-            **session.text,
-        )
-        session.run("sampling/bins", window_tokens=config.window_tokens)
-        yield session
 
 
 @contextmanager

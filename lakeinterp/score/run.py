@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lakeinterp.errors import ConfigError
+from lakeinterp.errors import ConfigError, Deferred
 from lakeinterp.lake import queries, units, where
 from lakeinterp.score.scorer import ScoringTask, ToJudge, load_scorer
-from lakeinterp.terms import TRANSIENT, LatentId, Unit, digest, now
+from lakeinterp.terms import WAITING, LatentId, Unit, digest, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ async def score_unit(
         vocabulary: Of the capture's tokenizer, if at hand; read from the lake otherwise.
 
     Returns:
-        Judgements written, by status.
+        Judgements written, by status, and explanations that wait for a batch file.
 
     Raises:
         ConfigError: a scorer needs a language model and `chat` is None.
@@ -122,7 +122,7 @@ async def score_unit(
         if wanted:
             vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
             counts += await _judge(scoring, wanted, vocabulary, chat)
-        if own:
+        if own and not counts[WAITING]:
             _measure(scoring, own)
     return counts
 
@@ -184,7 +184,7 @@ def finish_hookpoint(lake: Lake, capture: str, hookpoint: str, config: Config, *
 def _scoring(lake: Lake, unit: Unit, config: Config, name: str, sample: str, run: str) -> Scoring:
     scorer = load_scorer(name, config.score)
     route = config.chat.judge if config.chat.judge.deployments else config.chat.explainer
-    models = sorted({d.model for d in route.deployments}) if scorer.needs_chat else []
+    models = sorted({d.name for d in route.deployments}) if scorer.needs_chat else []
     return Scoring(
         lake=lake,
         unit=unit,
@@ -222,7 +222,8 @@ def _wanted(
             (row["latent"], _to_judge(row, row["explained_latent"], "borrowed"))
             for row in _borrowed(con, scoring, settings, latents)
         ]
-    rows = queries.load("score/judged").run(con, **scoring.who, transient=sorted(TRANSIENT))
+    again = scoring.config.chat.tried_again
+    rows = queries.load("score/judged").run(con, **scoring.who, transient=again)
     judged = set(rows.fetchall())
     wanted: dict[int, list[ToJudge]] = {}
     for latent, explanation in pairs:
@@ -280,6 +281,9 @@ async def _judge(
     limit = scoring.config.chat.concurrency if scoring.scorer.needs_chat else 1
     work = partial(_rows, scoring=scoring, chat=chat)
     async for judged in in_parallel(_tasks(scoring, examples, wanted), work, limit=limit):
+        if judged is None:
+            counts[WAITING] += 1
+            continue
         counts.update(row["status"] for row in judged)
         rows += judged
         if len(rows) >= FLUSH_ROWS:
@@ -304,8 +308,14 @@ def _tasks(
             )
 
 
-async def _rows(task: ScoringTask, *, scoring: Scoring, chat: Chat | None) -> list[dict[str, Any]]:
-    judgements = await scoring.scorer.judge(task, chat)
+async def _rows(
+    task: ScoringTask, *, scoring: Scoring, chat: Chat | None
+) -> list[dict[str, Any]] | None:
+    """Return the rows of a task; None if a reply is to come later."""
+    try:
+        judgements = await scoring.scorer.judge(task, chat)
+    except Deferred:
+        return None
     return [_row(scoring, task, judgement) for judgement in judgements]
 
 

@@ -77,7 +77,7 @@ Trained for {recipe["steps"]:,} steps of {recipe["batch"]} contexts ({tokens / 1
 in {model["seconds"] / 60:.0f} minutes
 on {model["cores"]} CPU cores shared with other work: bfloat16 autocast, AdamW, learning rate \
 {recipe["learning_rate"]:g}
-with cosine decay. {model.get("note", "")}
+with cosine decay.
 
 Loss of the next token in nats, on the same {model["heldout_tokens"]:,} \
 held-out tokens:

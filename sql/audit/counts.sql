@@ -1,19 +1,21 @@
 -- name: audit/counts
--- Latents with more examples of one role and kind than asked for, or that are not numbered from 0
--- without a gap. Must return no row.
--- param: capture             VARCHAR
--- param: hookpoint           VARCHAR
--- param: bucket              INTEGER
--- param: sample              VARCHAR
--- param: n_explain           BIGINT
--- param: n_explain_negatives BIGINT
--- param: n_score             BIGINT
--- param: n_random            BIGINT
+-- Latents with more examples of one role and stratum than asked for, or that are not numbered from
+-- 0 without a gap. Must return no row.
+-- param: capture   VARCHAR
+-- param: hookpoint VARCHAR
+-- param: bucket    INTEGER
+-- param: sample    VARCHAR
+-- param: roles     VARCHAR[]   what was asked for: role, stratum and number, element by element
+-- param: strata    VARCHAR[]
+-- param: n_asked   BIGINT[]
 -- column: latent  INTEGER
 -- column: problem VARCHAR
 -- column: n       BIGINT
 -- grain: latent, problem
-WITH drawn AS (
+WITH asked AS (
+    SELECT unnest($roles) AS role, unnest($strata) AS stratum, unnest($n_asked::BIGINT[]) AS n
+),
+drawn AS (
     SELECT latent, example, role, stratum
     FROM examples
     WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
@@ -22,14 +24,10 @@ held AS (
     SELECT latent, role, stratum, count(*) AS n FROM drawn GROUP BY latent, role, stratum
 ),
 surplus AS (
-    SELECT latent, 'too many: ' || role || ' ' || stratum AS problem, n
-    FROM held
-    WHERE n > CASE
-        WHEN role = 'explain' AND stratum = 'activating' THEN $n_explain
-        WHEN role = 'explain' THEN $n_explain_negatives
-        WHEN stratum = 'activating' THEN $n_score
-        ELSE $n_random
-    END
+    SELECT h.latent, 'too many: ' || h.role || ' ' || h.stratum AS problem, h.n
+    FROM held AS h
+    LEFT JOIN asked AS a ON h.role = a.role AND h.stratum = a.stratum
+    WHERE h.n > coalesce(a.n, 0)
 ),
 gaps AS (
     SELECT latent, 'examples are not numbered 0 to n - 1' AS problem, count(*) AS n

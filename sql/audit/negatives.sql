@@ -1,51 +1,33 @@
 -- name: audit/negatives
--- Examples of another stratum than activating in which the lake holds an activation of the latent,
--- or that show one. Must return no row.
+-- Examples of another stratum than activating that show an activation, or have what only an
+-- activating one has. With audit/values, which compares every value shown with the lake, the
+-- latent is silent in them. Must return no row.
 -- param: capture       VARCHAR
 -- param: hookpoint     VARCHAR
 -- param: bucket        INTEGER
 -- param: sample        VARCHAR
--- param: window_tokens BIGINT
--- column: latent    INTEGER
--- column: example   INTEGER
--- column: start     BIGINT
--- column: n_in_lake BIGINT
+-- column: latent  INTEGER
+-- column: example INTEGER
+-- column: start   BIGINT
+-- column: problem VARCHAR
 -- grain: latent, example
 WITH drawn AS (
-    SELECT latent, example, start, "values", peak, peak_offset, quantile
-    FROM examples
-    WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
-        AND stratum <> 'activating'
-),
-reached AS (
     SELECT
         latent,
         example,
         start,
-        len("values") AS length,
-        unnest(range(
-            start // $window_tokens, (start + len("values") - 1) // $window_tokens + 1
-        )) AS bin
-    FROM drawn
-),
-met AS (
-    SELECT r.latent, r.example, count(*) AS n_in_lake
-    FROM activations AS a
-    INNER JOIN reached AS r
-        ON a.latent = r.latent
-        AND a.token // $window_tokens = r.bin
-        AND a.token >= r.start
-        AND a.token < r.start + r.length
-    WHERE a.capture = $capture AND a.hookpoint = $hookpoint AND a.bucket = $bucket
-    GROUP BY r.latent, r.example
+        CASE
+            WHEN list_max("values") <> 0 OR list_min("values") <> 0 THEN 'shows an activation'
+            WHEN len("values") <> len(tokens) THEN 'does not say of every token that it is silent'
+            WHEN peak <> 0 OR peak_offset IS NOT NULL OR quantile IS NOT NULL
+                THEN 'has a peak or a quantile'
+            WHEN stratum = 'neighbour' AND neighbour IS NULL THEN 'names no neighbour'
+        END AS problem
+    FROM examples
+    WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
+        AND stratum <> 'activating'
 )
-SELECT d.latent, d.example, d.start, coalesce(m.n_in_lake, 0) AS n_in_lake
-FROM drawn AS d
-LEFT JOIN met AS m ON d.latent = m.latent AND d.example = m.example
-WHERE m.n_in_lake IS NOT NULL
-    OR list_max(d."values") <> 0
-    OR list_min(d."values") <> 0
-    OR d.peak <> 0
-    OR d.peak_offset IS NOT NULL
-    OR d.quantile IS NOT NULL
-ORDER BY d.latent, d.example
+SELECT latent, example, start, problem
+FROM drawn
+WHERE problem IS NOT NULL
+ORDER BY latent, example

@@ -23,7 +23,6 @@ WITH cells AS (
         max(population) AS largest
     FROM examples
     WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
-        AND stratum IN ('activating', 'random')
     GROUP BY latent, role, stratum, quantile
 ),
 sizes AS (
@@ -39,6 +38,7 @@ by_role AS (
         sum(population)::BIGINT AS found,
         bool_or(stratum = 'random') AS is_whole
     FROM cells
+    WHERE stratum IN ('activating', 'random')
     GROUP BY latent, role
 ),
 by_stratum AS (

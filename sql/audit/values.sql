@@ -1,6 +1,7 @@
 -- name: audit/values
--- Activating examples whose values are not the activations in the lake, at every token, or whose
--- peak is not the activation at its offset. Must return no row.
+-- Examples that show another value at some token than the lake has, zero where it has none, or
+-- whose peak is not the value at its offset. So a negative that shows silence is silent in the
+-- lake. Must return no row.
 -- param: capture       VARCHAR
 -- param: hookpoint     VARCHAR
 -- param: bucket        INTEGER
@@ -8,61 +9,60 @@
 -- param: window_tokens BIGINT
 -- column: latent  INTEGER
 -- column: example INTEGER
--- column: start   BIGINT
--- column: n_in_lake  BIGINT   activations of the latent in the window
--- column: n_equal    BIGINT   of them those that the example shows as they are
--- column: n_in_row   BIGINT   tokens that the example shows as active
--- grain: latent, example
-WITH drawn AS (
-    SELECT latent, example, start, "values", peak, peak_offset
+-- column: problem VARCHAR
+-- column: n       BIGINT   tokens
+-- grain: latent, example, problem
+WITH mine AS (
+    SELECT latent, example, start, stratum, "values", peak, peak_offset
     FROM examples
     WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
-        AND stratum = 'activating'
+),
+elements AS (
+    SELECT latent, example, unnest("values") AS shown, start + generate_subscripts("values", 1) - 1
+        AS token
+    FROM mine
+),
+shown AS (
+    SELECT latent, example, token, shown FROM elements WHERE shown <> 0
 ),
 reached AS (
     SELECT
         latent,
         example,
         start,
-        "values",
+        start + len("values") AS stop,
         unnest(range(
             start // $window_tokens, (start + len("values") - 1) // $window_tokens + 1
         )) AS bin
-    FROM drawn
+    FROM mine
 ),
-met AS (
-    SELECT
-        r.latent,
-        r.example,
-        count(*) AS n_in_lake,
-        count(*) FILTER (WHERE r."values"[a.token - r.start + 1] = a.value) AS n_equal
+held AS (
+    SELECT r.latent, r.example, a.token, a."value"
     FROM activations AS a
     INNER JOIN reached AS r
         ON a.latent = r.latent
         AND a.token // $window_tokens = r.bin
         AND a.token >= r.start
-        AND a.token < r.start + len(r."values")
+        AND a.token < r.stop
     WHERE a.capture = $capture AND a.hookpoint = $hookpoint AND a.bucket = $bucket
-    GROUP BY r.latent, r.example
 ),
-compared AS (
+problems AS (
     SELECT
-        d.latent,
-        d.example,
-        d.start,
-        d.peak,
-        d."values"[d.peak_offset + 1] AS at_peak,
-        coalesce(m.n_in_lake, 0) AS n_in_lake,
-        coalesce(m.n_equal, 0) AS n_equal,
-        len(list_filter(d."values", lambda v: v <> 0)) AS n_in_row
-    FROM drawn AS d
-    LEFT JOIN met AS m ON d.latent = m.latent AND d.example = m.example
+        coalesce(h.latent, s.latent) AS latent,
+        coalesce(h.example, s.example) AS example,
+        'shows other values than the lake has' AS problem,
+        count(*) AS n
+    FROM held AS h
+    FULL JOIN shown AS s
+        ON h.latent = s.latent AND h.example = s.example AND h.token = s.token
+    WHERE h."value" IS DISTINCT FROM s.shown
+    GROUP BY ALL
+    UNION ALL
+    SELECT latent, example, 'has a peak that is not the value at its offset', 1
+    FROM mine
+    WHERE stratum = 'activating'
+        AND ("values"[peak_offset + 1] IS DISTINCT FROM peak OR peak = 0)
 )
-SELECT latent, example, start, n_in_lake, n_equal, n_in_row
-FROM compared
-WHERE n_in_lake = 0
-    OR n_equal <> n_in_lake
-    OR n_in_row <> n_in_lake
-    OR at_peak IS DISTINCT FROM peak
-    OR peak = 0
-ORDER BY latent, example
+SELECT latent, example, problem, n
+FROM problems
+ORDER BY latent, example, problem

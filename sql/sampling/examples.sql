@@ -18,10 +18,11 @@
 -- column: peak        FLOAT
 -- column: peak_offset INTEGER
 -- column: population  BIGINT
+-- column: weight      DOUBLE
 -- grain: latent, example
 SELECT
     latent, example, role, stratum, quantile, document, start, tokens, "values", peak,
-    peak_offset, population
+    peak_offset, population, weight
 FROM examples
 WHERE capture = $capture
     AND hookpoint = $hookpoint

@@ -3,6 +3,7 @@
 -- a random choice that depends on $seed and the latent alone.
 -- param: capture     VARCHAR
 -- param: hookpoint   VARCHAR
+-- param: among       INTEGER[]   only these; NULL takes all
 -- param: min_windows BIGINT
 -- param: max_latents BIGINT
 -- param: seed        BIGINT
@@ -11,7 +12,10 @@
 WITH eligible AS (
     SELECT latent
     FROM latents
-    WHERE capture = $capture AND hookpoint = $hookpoint AND n_windows >= $min_windows
+    WHERE capture = $capture
+        AND hookpoint = $hookpoint
+        AND n_windows >= $min_windows
+        AND ($among::INTEGER[] IS NULL OR latent IN (SELECT unnest($among::INTEGER[])))
 ),
 chosen AS (
     SELECT latent

@@ -1,15 +1,14 @@
 -- name: sampling/summary
 -- What some latents of a unit hold of one sample, by role and stratum, and what they lack of the
 -- number asked for.
--- param: capture             VARCHAR
--- param: hookpoint           VARCHAR
--- param: bucket              INTEGER
--- param: sample              VARCHAR
--- param: latents             INTEGER[]
--- param: n_explain           BIGINT
--- param: n_explain_negatives BIGINT
--- param: n_score             BIGINT
--- param: n_random            BIGINT
+-- param: capture   VARCHAR
+-- param: hookpoint VARCHAR
+-- param: bucket    INTEGER
+-- param: sample    VARCHAR
+-- param: latents   INTEGER[]
+-- param: roles     VARCHAR[]   what was asked for: role, stratum and number, element by element
+-- param: strata    VARCHAR[]
+-- param: n_asked   BIGINT[]
 -- column: role       VARCHAR
 -- column: stratum    VARCHAR
 -- column: n_latents  BIGINT   latents with examples of any kind
@@ -18,10 +17,7 @@
 -- column: n_missing  BIGINT   examples they lack
 -- grain: role, stratum
 WITH asked AS (
-    SELECT
-        unnest(['explain', 'explain', 'score', 'score']) AS role,
-        unnest(['activating', 'random', 'activating', 'random']) AS stratum,
-        unnest([$n_explain, $n_explain_negatives, $n_score, $n_random])::BIGINT AS n
+    SELECT unnest($roles) AS role, unnest($strata) AS stratum, unnest($n_asked::BIGINT[]) AS n
 ),
 held AS (
     SELECT latent, role, stratum, count(*) AS n

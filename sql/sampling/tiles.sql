@@ -9,7 +9,7 @@
 -- param: window_tokens  BIGINT
 -- param: seed           BIGINT
 -- param: explain_share  DOUBLE
--- column: number   BIGINT    0-based place in the corpus
+-- column: number   INTEGER   0-based place in the corpus
 -- column: tile     BIGINT    first token
 -- column: length   BIGINT
 -- column: document BIGINT
@@ -37,7 +37,7 @@ cuts AS (
     FROM spans
 )
 SELECT
-    row_number() OVER (ORDER BY tile) - 1 AS number,
+    (row_number() OVER (ORDER BY tile) - 1)::INTEGER AS number,
     tile,
     least($window_tokens::BIGINT, stop - tile) AS length,
     document,

@@ -1,14 +1,18 @@
 -- name: stats/latents
--- What every latent of one unit does, silent ones too. Counts are over the captured tokens that
--- belong to a document. `pmi` is log2 P(token, firing) / (P(token) P(firing)): bits by which a
--- firing makes the token likelier.
--- param: capture     VARCHAR
--- param: hookpoint   VARCHAR
--- param: bucket      INTEGER
--- param: first       INTEGER   first latent of the unit
+-- What each latent of a range does, those that never fire too, from what
+-- `lakeinterp.sampling.counts` counted: the relations `counted`, `listed`, `bars` and `placed`, and
+-- `frequencies` and `parts` of the whole corpus. Counts are over the captured tokens that belong to
+-- a document; special tokens count only where they stand inside one, and tokens that capture
+-- excludes cannot occur. `pmi` is log2 P(token, firing) / (P(token) P(firing)): bits by which a
+-- firing makes the token likelier; before and after, P(token) is the share of captured tokens that
+-- have it there. The bars of the histogram are half octaves, 2^(k/2) to 2^((k+1)/2) and the same
+-- below zero; the end nearer to zero belongs to a bar, and empty bars are left out.
+-- `position_bias` is the Jensen-Shannon divergence, in bits, between the places of the activations
+-- and of all tokens over the parts of the context (Lin 1991, Divergence measures based on the
+-- Shannon entropy): 0 if the latent fires everywhere alike, 1 if it fires only where no other token
+-- is. By chance alone it is about (parts - 1) / (8 ln 2 n_activations).
+-- param: first       INTEGER   first latent of the range
 -- param: stop        INTEGER   latent after its last one
--- param: shares      DOUBLE[]  of the activations below each value quantile
--- param: n_top       BIGINT    tokens listed
 -- param: min_windows BIGINT
 -- param: dense_above DOUBLE
 -- column: latent        INTEGER
@@ -20,8 +24,14 @@
 -- column: max           FLOAT
 -- column: mean          FLOAT
 -- column: quantiles     FLOAT[]
+-- column: histogram     STRUCT(low DOUBLE, high DOUBLE, "count" BIGINT)[]
 -- column: top_tokens    STRUCT(token_id INTEGER, "count" BIGINT, pmi DOUBLE)[]
--- column: single_token  DOUBLE
+-- column: top_before    STRUCT(token_id INTEGER, "count" BIGINT, pmi DOUBLE)[]
+-- column: top_after     STRUCT(token_id INTEGER, "count" BIGINT, pmi DOUBLE)[]
+-- column: single_token  DOUBLE   of the activations, on the token with the most
+-- column: special_share DOUBLE   of the activations, on special tokens inside documents
+-- column: first_share   DOUBLE   of the activations, on the first token of a document's span
+-- column: position_bias DOUBLE
 -- column: status        VARCHAR
 -- grain: latent
 WITH wanted AS (
@@ -30,82 +40,85 @@ WITH wanted AS (
 size AS (
     SELECT coalesce(sum(length), 0)::BIGINT AS n_tokens FROM tiles
 ),
-counted AS (
+histograms AS (
     SELECT
         latent,
-        sum(n_activations)::BIGINT AS n_activations,
-        count(*) AS n_windows,
-        max(peak) AS max,
-        sum(total) AS total
-    FROM windows
+        list(
+            {
+                'low': side * 2 ** ((step + (side < 0)::INTEGER) / 2),
+                'high': side * 2 ** ((step + (side > 0)::INTEGER) / 2),
+                'count': n
+            }
+            ORDER BY side, side * step
+        ) AS histogram
+    FROM bars
     GROUP BY latent
 ),
-per_document AS (
-    SELECT w.latent, t.document
-    FROM windows AS w
-    INNER JOIN tiles AS t ON w.number = t.number
-    GROUP BY w.latent, t.document
-),
-spread AS (
-    SELECT latent, count(*) AS n_documents FROM per_document GROUP BY latent
-),
-fired AS (
-    SELECT a.latent, a.value, c.token_id
-    FROM activations AS a
-    INNER JOIN corpus_tokens AS c ON a.token = c.token
-    WHERE a.capture = $capture AND a.hookpoint = $hookpoint AND a.bucket = $bucket
-),
-levels AS (
-    SELECT latent, quantile_disc(value, $shares::DOUBLE[]) AS quantiles FROM fired GROUP BY latent
-),
-pairs AS (
-    SELECT latent, token_id, count(*) AS n FROM fired GROUP BY latent, token_id
-),
-best AS (
-    SELECT latent, unnest(max(n * 4294967296 + 2147483647 - token_id, $n_top::BIGINT)) AS packed
-    FROM pairs
-    GROUP BY latent
-),
-unpacked AS (
+weighed AS (
     SELECT
-        latent,
-        packed >> 32 AS n,
-        (2147483647 - packed % 4294967296)::INTEGER AS token_id
-    FROM best
-),
-frequencies AS (
-    SELECT token_id, count(*) AS n FROM corpus_tokens GROUP BY token_id
+        u.latent,
+        u.side,
+        u.n,
+        {
+            'token_id': u.token_id,
+            'count': u.n,
+            'pmi': log2(
+                u.n::DOUBLE * s.n_tokens / (
+                    c.n_activations::DOUBLE * CASE u.side
+                        WHEN 'at' THEN f.n_at
+                        WHEN 'before' THEN f.n_before
+                        ELSE f.n_after
+                    END
+                )
+            )
+        } AS token
+    FROM listed AS u
+    INNER JOIN counted AS c ON u.latent = c.latent
+    INNER JOIN frequencies AS f ON u.token_id = f.token_id
+    CROSS JOIN size AS s
 ),
 top AS (
     SELECT
-        u.latent,
-        list(
-            {
-                'token_id': u.token_id,
-                'count': u.n,
-                'pmi': log2(u.n::DOUBLE * s.n_tokens / (f.n::DOUBLE * c.n_activations))
-            }
-            ORDER BY u.n DESC, u.token_id
-        ) AS top_tokens,
-        max(u.n / c.n_activations) AS single_token
-    FROM unpacked AS u
-    INNER JOIN frequencies AS f ON u.token_id = f.token_id
-    INNER JOIN counted AS c ON u.latent = c.latent
-    CROSS JOIN size AS s
-    GROUP BY u.latent
+        latent,
+        list(token ORDER BY n DESC, token.token_id) FILTER (WHERE side = 'at') AS itself,
+        list(token ORDER BY n DESC, token.token_id) FILTER (WHERE side = 'before') AS before,
+        list(token ORDER BY n DESC, token.token_id) FILTER (WHERE side = 'after') AS after,
+        max(n) FILTER (WHERE side = 'at') AS n_most
+    FROM weighed
+    GROUP BY latent
+),
+places AS (
+    SELECT
+        p.latent,
+        sum(
+            p.n / c.n_activations * log2(p.n / c.n_activations)
+            + a.share * log2(a.share)
+            - (p.n / c.n_activations + a.share) * log2((p.n / c.n_activations + a.share) / 2)
+            - a.share
+        ) / 2 + 0.5 AS bias
+    FROM placed AS p
+    INNER JOIN counted AS c ON p.latent = c.latent
+    INNER JOIN parts AS a ON p.part = a.part
+    GROUP BY p.latent
 )
 SELECT
     w.latent,
-    coalesce(c.n_activations, 0) AS n_activations,
-    coalesce(c.n_windows, 0) AS n_windows,
-    coalesce(d.n_documents, 0) AS n_documents,
+    coalesce(c.n_activations, 0)::BIGINT AS n_activations,
+    coalesce(c.n_windows, 0)::BIGINT AS n_windows,
+    coalesce(c.n_documents, 0)::BIGINT AS n_documents,
     s.n_tokens,
     coalesce(c.n_activations / s.n_tokens, 0) AS density,
     c.max,
     (c.total / c.n_activations)::FLOAT AS mean,
-    coalesce(l.quantiles, []) AS quantiles,
-    coalesce(t.top_tokens, []) AS top_tokens,
-    t.single_token,
+    coalesce(c.quantiles, []) AS quantiles,
+    coalesce(h.histogram, []) AS histogram,
+    coalesce(t.itself, []) AS top_tokens,
+    coalesce(t.before, []) AS top_before,
+    coalesce(t.after, []) AS top_after,
+    t.n_most / c.n_activations AS single_token,
+    c.n_special / c.n_activations AS special_share,
+    c.n_first / c.n_activations AS first_share,
+    CASE WHEN p.bias < 0 THEN 0 ELSE p.bias END AS position_bias,
     CASE
         WHEN c.n_activations IS NULL THEN 'dead'
         WHEN c.n_windows < $min_windows THEN 'rare'
@@ -115,7 +128,7 @@ SELECT
 FROM wanted AS w
 CROSS JOIN size AS s
 LEFT JOIN counted AS c ON w.latent = c.latent
-LEFT JOIN spread AS d ON w.latent = d.latent
-LEFT JOIN levels AS l ON w.latent = l.latent
+LEFT JOIN histograms AS h ON w.latent = h.latent
 LEFT JOIN top AS t ON w.latent = t.latent
+LEFT JOIN places AS p ON w.latent = p.latent
 ORDER BY w.latent

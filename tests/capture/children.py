@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["lakeinterp.capture.run", "tests.capture.children"])
+_CONTEXT.set_forkserver_preload(
+    [
+        "lakeinterp.capture.run", "tests.capture.children", "datasets", "duckdb", "deltalake",
+        "transformers.models.auto.modeling_auto", "transformers.models.gpt2.modeling_gpt2",
+        "transformers.models.auto.tokenization_auto",
+    ]
+)  # fmt: skip
 
 
 def _run(arguments: list[str], said: str, largest_file: int | None) -> None:

@@ -197,9 +197,9 @@ def test_what_stops_a_capture_before_its_first_row_leaves_no_capture_behind(buil
 
 
 def test_part_of_a_shard_that_another_run_committed_leaves_no_hole(built, tmp_path, monkeypatch):
-    from lakeinterp.capture import run as loop
+    from lakeinterp.capture import shard as loop
 
-    commit, other = loop._commit, {"capture.n_tokens": 1024}
+    commit, other = loop.commit, {"capture.n_tokens": 1024}
 
     def late(*arguments):
         if other:
@@ -208,7 +208,7 @@ def test_part_of_a_shard_that_another_run_committed_leaves_no_hole(built, tmp_pa
             run(built, tmp_path / "both", **more)
         return commit(*arguments)
 
-    monkeypatch.setattr(loop, "_commit", late)
+    monkeypatch.setattr(loop, "commit", late)
     done = run(built, tmp_path / "both")
     assert captured_sequences(Lake(str(tmp_path / "both")), done.capture) == 8192 // tiny.P
     run(built, tmp_path / "alone")

@@ -26,6 +26,16 @@ FAMILIES = {
     "qwen2": _WIDE | {"num_attention_heads": 2, "num_key_value_heads": 1},
     "qwen3": _WIDE | _HEADS,
 }
+ENCODERS = {"bert": _WIDE | {"num_attention_heads": 2, "max_position_embeddings": 32}}
+MODULES = {
+    "gpt2": ("h.1", "h.1.attn", "h.1.mlp"),
+    "gpt_neox": ("layers.1", "layers.1.attention", "layers.1.mlp"),
+    "bert": (
+        "encoder.layer.1", "encoder.layer.1.attention", "encoder.layer.1.intermediate",
+        "encoder.layer.1.output",
+    ),
+}  # fmt: skip
+"""Residual stream, attention and MLP of block 1; the families that are not here are alike."""
 TOKENS = torch.arange(24).view(2, 12) % V
 PARTS = (
     "hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out",
@@ -41,8 +51,16 @@ def spec(module, site="output", **more):
 @pytest.fixture(scope="module", params=FAMILIES)
 def built(request, tmp_path_factory):
     """A small model whose norms have random gains, so that a gain left out or in shows."""
-    name = request.param
-    config = CONFIG_MAPPING[name.partition("-")[0]](**FAMILIES[name])
+    return build(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return build("bert", tmp_path_factory)
+
+
+def build(name, tmp_path_factory):
+    config = CONFIG_MAPPING[name.partition("-")[0]](**(FAMILIES | ENCODERS)[name])
     model = AutoModel.from_config(config)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -62,6 +80,65 @@ def read(model, parts, layer=LAYER):
 
 def close(a, b):
     torch.testing.assert_close(a, b, atol=2e-4, rtol=2e-4)
+
+
+def hooked(model, tokens_BT):
+    """Return input and output of every module as plain forward hooks see them, and who ran."""
+    seen = {}
+
+    def note(name):
+        def hook(_, given, named, result):
+            first = given[0] if given else named.get("hidden_states")
+            seen[name] = first, result[0] if isinstance(result, tuple) else result
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(note(name), with_kwargs=True)
+        for name, module in model.hf.named_modules()
+    ]
+    with torch.no_grad():
+        model.hf(tokens_BT)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def check_against_hooks(name, model):
+    names = MODULES.get(name.partition("-")[0], ("layers.1", "layers.1.self_attn", "layers.1.mlp"))
+    seen = hooked(model, TOKENS)
+    places = [model.resolve(spec(n, site)) for n in names for site in ("output", "input")]
+    hidden = model.hidden(TOKENS, model.in_order(places, TOKENS[:1]))
+    assert len(hidden) == 2 * len(names)
+    for place, x_BTD in hidden.items():
+        assert x_BTD.shape[:2] == TOKENS.shape
+        assert torch.equal(x_BTD, seen[place.module][place.site == "output"]), place
+
+
+def test_states_are_those_that_plain_hooks_see(built):
+    check_against_hooks(*built)
+
+
+def test_states_of_an_encoder_are_those_that_plain_hooks_see(encoder):
+    name, model = encoder
+    check_against_hooks(name, model)
+    with pytest.raises(NotFound, match=r"did you mean 'encoder\.layer\.[012]'"):
+        model.resolve(spec("encoder.layer.7"))
+
+
+def test_layers_after_the_last_place_do_not_run(built):
+    _, model = built
+    last = model.resolve(spec("blocks.1.hook_resid_post"))
+    blocks = last.module.rpartition(".")[0]
+    ran = []
+    hooks = [
+        model.hf.get_submodule(f"{blocks}.{i}").register_forward_hook(lambda *_, i=i: ran.append(i))
+        for i in range(3)
+    ]
+    model.hidden(TOKENS, [last])
+    for hook in hooks:
+        hook.remove()
+    assert ran == [0]  # the pass ends inside of block 1, before a hook that came later
 
 
 def test_states_of_a_block_add_up(built):

@@ -9,7 +9,8 @@ import pytest
 from lakeinterp import cli, pipeline
 from lakeinterp.capture import capture
 from lakeinterp.chat import ScriptedChat
-from lakeinterp.commands.plan import Interval, bootstrap, duration, estimate
+from lakeinterp.commands.outlook import Interval, duration
+from lakeinterp.commands.plan import _usd, bootstrap, estimate
 from lakeinterp.config import load
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Lake
@@ -58,7 +59,9 @@ def test_plan_says_everything_in_lines_and_asks_no_model(built, tmp_path, capsys
     for word in ("activations", "disk", "capture", "memory", "latents", "no language model"):
         assert word in out
     assert cli.run(["plan", *arguments, *options, "--scorers", "detection"]) == 0
-    assert "judge" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "judge" in out
+    assert "cost         unknown: give the deployment prices" in out
     assert not (tmp_path / "lake").exists()
 
 
@@ -72,6 +75,22 @@ def test_bootstrap_interval_holds_the_mean_and_shrinks_with_more_measurements():
     assert few.expected == many.expected == 2.0
     assert few.low < many.low < 2.0 < many.high < few.high
     assert bootstrap([5.0]) == Interval(5.0, 5.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "usd"),
+    [
+        ({"model": "a/b", "input_cost_per_token": 1e-3, "output_cost_per_token": 0.1}, (3, 5, 7)),
+        ({"model": "hosted_vllm/tiny"}, (0, 0, 0)),
+        ({"model": "openai/gpt-4o-mini"}, (1.62e-4, 1.74e-4, 1.86e-4)),
+        ({"model": "openrouter/of/nobody"}, None),
+    ],
+)
+def test_cost_is_estimated_where_the_price_is_known(deployment, usd):
+    config = load(values={"chat.explainer": {"deployments": [deployment]}})
+    calls = {"prompt_tokens": (1000, 1000, 1000), "reply_tokens": (20, 40, 60)}
+    found = _usd(config, "judge", {name: {"judge": Interval(*n)} for name, n in calls.items()})
+    assert found == (None if usd is None else pytest.approx(usd))
 
 
 @pytest.mark.parametrize(

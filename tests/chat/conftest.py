@@ -2,13 +2,13 @@
 
 import pytest
 
-from lakeinterp.chat.router import _import_litellm
+from lakeinterp.chat.backend import import_litellm
 from lakeinterp.lake import Lake
 
 
 @pytest.fixture(scope="session", autouse=True)
 def litellm():
-    return _import_litellm()
+    return import_litellm()
 
 
 @pytest.fixture

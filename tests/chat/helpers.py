@@ -13,9 +13,9 @@ def question(text="what?", **values):
 
 
 def settings(wire, **values):
-    """Return a configuration that asks a wire and waits for nothing."""
-    values = {"explainer": wire.route(), "retry_wait_s": 0, "attempts": 3, "timeout_s": 5, **values}
-    return ChatConfig(**values)
+    """Return a configuration that asks a wire, waits for nothing and never gives it up."""
+    plain = {"retry_wait_s": 0, "attempts": 3, "timeout_s": 5, "circuit_failures": None}
+    return ChatConfig(**{"explainer": wire.route(), **plain, **values})
 
 
 def ask_directly(config, *requests):

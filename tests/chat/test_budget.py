@@ -1,12 +1,15 @@
 """Money: nothing is spent beyond the budget, over processes, restarts and crashes."""
 
+import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from lakeinterp.chat.ledger import Ledger
+from lakeinterp.chat import ledger as ledgers
+from lakeinterp.chat.ledger import Ledger, Purse, Spent
 from lakeinterp.errors import BudgetStopped
 from tests.chat.helpers import ask_stored, question, settings
 from tests.wire import Answer, Wire, error
@@ -41,11 +44,35 @@ def test_budget_stops_calls_and_counts_earlier_runs(lake):
     assert sum(row["cost_usd"] for row in lake.rows("replies")) == pytest.approx(0.6)
 
 
-def test_money_for_calls_in_flight_is_set_aside(lake):
-    with Wire(lambda body: Answer(text="x", delay_s=0.2)) as wire:
-        replies, _ = ask_stored(lake, paid(wire, 1.2), *questions(0, 6))
-        assert wire.n_requests == 2
-    assert sorted(r.status for r in replies) == ["budget_stopped"] * 4 + ["ok"] * 2
+def test_calls_wait_for_money_that_calls_in_flight_have_set_aside(lake):
+    # a call may cost 0.50 and does cost 0.05: two at a time, until 0.70 is spent
+    with Wire(lambda body: Answer(text="x", delay_s=0.02)) as wire:
+        replies, _ = ask_stored(lake, paid(wire, 1.22), *questions(0, 18))
+        assert (wire.n_requests, wire.most_open) == (15, 2)
+    assert sorted(r.status for r in replies) == ["budget_stopped"] * 3 + ["ok"] * 15
+
+
+def test_money_set_aside_by_a_process_that_dies_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledgers, "_LOOK_S", 0.01)
+    living, dying = (Ledger(tmp_path / "budget.sqlite", 1.0) for _ in range(2))
+    dying._process = f"{os.getpid()}@1"
+
+    async def both():
+        dying.hold(0.4, 1)
+        await Purse(living, patience_s=60).hold(0.7, 1)
+
+    with pytest.raises(BudgetStopped, match=r"0\.4 spent, 0 set aside"):
+        asyncio.run(both())
+    living.close()
+
+
+def test_money_that_does_not_come_back_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledgers, "_LOOK_S", 0.01)
+    ledger = Ledger(tmp_path / "budget.sqlite", 1.0)
+    ledger.hold(0.4, 1)
+    with pytest.raises(BudgetStopped, match=r"0 spent, 0\.4 set aside"):
+        asyncio.run(Purse(ledger, patience_s=0.05).hold(0.7, 1))
+    ledger.close()
 
 
 def test_unknown_price_stops_before_the_first_call(lake):
@@ -83,13 +110,13 @@ def test_errors_the_provider_answers_cost_nothing_and_timeouts_may(lake):
 
 def test_two_ledgers_share_one_budget(tmp_path):
     path = tmp_path / "ledger.sqlite"
-    one, other = Ledger(path, 1.0, 0.0), Ledger(path, 1.0, 0.3)
-    hold = one.hold(0.5)
+    one, other = Ledger(path, 1.0), Ledger(path, 1.0, spent=Spent(0.3))
+    hold = one.hold(0.5, 10)
     with pytest.raises(BudgetStopped, match=r"0\.3 spent, 0\.5 set aside"):
-        other.hold(0.3)
-    one.book(hold, 0.1)
-    other.book(other.hold(0.3), None)
-    assert one.spent_usd == pytest.approx(0.7)
+        other.hold(0.3, 10)
+    one.book(hold, 0.1, 5)
+    other.book(other.hold(0.3, 10), None, None)
+    assert one.spent.usd == pytest.approx(0.7)
     one.close()
     other.close()
 
@@ -99,11 +126,55 @@ def test_money_set_aside_by_a_killed_process_is_booked(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path;"
         "from lakeinterp.chat.ledger import Ledger;"
-        "Ledger(Path(sys.argv[1]), 1.0, 0.0).hold(0.4); os.kill(os.getpid(), signal.SIGKILL)"
+        "Ledger(Path(sys.argv[1]), 1.0).hold(0.4, 7); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
     assert done.returncode == -9
-    ledger = Ledger(path, 1.0, 0.1)
-    assert ledger.spent_usd == pytest.approx(0.5)
+    ledger = Ledger(path, 1.0, spent=Spent(0.1))
+    assert ledger.spent.usd == pytest.approx(0.5)
     ledger.close()
     assert os.path.exists(path)
+
+
+def test_budget_of_tokens_counts_earlier_runs_and_any_price(lake):
+    with Wire(ten_tokens) as wire:
+        # A call may come to 50 + 17 bytes, and does come to 20.
+        config = settings(wire, budget_tokens=110, concurrency=1)
+        replies, stats = ask_stored(lake, config, *questions(0, 8))
+        assert [r.status for r in replies] == ["ok"] * 3 + ["budget_stopped"] * 5
+        assert "chat.budget_tokens = 110: 60 spent" in replies[-1].reason
+        assert (wire.n_requests, stats.n_tokens) == (3, 60)
+        (reply,), _ = ask_stored(lake, config, question("9"))
+        assert (reply.status, wire.n_requests) == ("budget_stopped", 3)
+
+
+def test_process_without_a_budget_books_for_those_that_have_one(tmp_path):
+    path = tmp_path / "budget.sqlite"
+    free, limited = Ledger(path), Ledger(path, 1.0, 100)
+    free.book(free.hold(None, 30), 0.8, 30)
+    free.book(free.hold(0.1, 40), None, None)
+    assert limited.spent == pytest.approx((0.9, 70))
+    with pytest.raises(BudgetStopped, match=r"budget_tokens = 100: 70 spent, .*come to 31"):
+        limited.hold(0.0, 31)
+    limited.hold(0.1, 30)
+    free.close()
+    limited.close()
+
+
+def test_number_of_a_dead_process_that_is_used_again_holds_nothing(tmp_path):
+    ledger = Ledger(tmp_path / "budget.sqlite", 1.0)
+    ledger._process = f"{os.getpid()}@1"
+    ledger.hold(0.4, 1)
+    again = Ledger(tmp_path / "budget.sqlite", 1.0)
+    assert again.spent.usd == pytest.approx(0.4)
+    again.close()
+
+
+def test_what_the_lake_holds_counts_where_the_ledger_is_lost(lake):
+    with Wire(ten_tokens) as wire:
+        ask_stored(lake, paid(wire, None), *questions(0, 4))
+        for file in (Path(lake.root) / "_journal").glob("budget*"):
+            file.unlink()
+        (reply,), _ = ask_stored(lake, paid(wire, 0.8), question("5", max_tokens=50))
+        assert (reply.status, wire.n_requests) == ("budget_stopped", 4)
+    assert "0.4 spent" in reply.reason

@@ -1,16 +1,19 @@
 """What each fault of a provider becomes: status, number of HTTP requests, money, row."""
 
+import asyncio
 import random
 import re
 import time
 from collections import Counter
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from lakeinterp.chat import LiteLLMChat
-from lakeinterp.chat.failures import backoff, retry_after
+from lakeinterp.chat import LiteLLMChat, ask, open_chat, parse_labels
+from lakeinterp.chat.failures import backoff
+from lakeinterp.chat.waits import asked_wait
 from lakeinterp.config import ChatConfig, RouteConfig
 from lakeinterp.errors import ConfigError
 from tests.chat.helpers import ask_directly, ask_stored, question, settings
@@ -47,6 +50,9 @@ FAULTS = {
     "refusal": (Answer(text=None, refusal="I cannot"), "refused", 1, "declined: I cannot"),
     "filter": (Answer(text="y", finish_reason="content_filter"), "refused", 1, "filter"),
     "length": (Answer(text="half a", finish_reason="length"), "truncated", 1, "max_tokens"),
+    "no quota": (error(429, "You exceeded your current quota"), "http_error", 1, "429: .*credit"),
+    "other model": (Answer(text="yes", model="v/other-2"), "ok", 1, ""),
+    "no usage": (Answer(text="yes", usage=None), "ok", 1, ""),
     "all thinking": (Answer(text=None, finish_reason="length"), "truncated", 1, "max_tokens"),
 }
 
@@ -60,13 +66,19 @@ def test_every_fault_has_its_status_and_is_tried_as_often_as_it_makes_sense(mode
             zip(FAULTS, ask_directly(config, *(question(name) for name in FAULTS)), strict=True)
         )
         sent = Counter(body["messages"][0]["content"] for body in wire.requests)
-    texts = {"ok": "yes", "length": "half a", "filter": "y"}
+    texts = dict.fromkeys(["ok", "other model", "no usage"], "yes")
+    texts |= {"length": "half a", "filter": "y"}
     found = {name: (r.status, sent[name], r.attempts, r.text) for name, r in replies.items()}
     assert found == {
         name: (status, n_requests, n_requests, texts.get(name))
         for name, (_, status, n_requests, _) in FAULTS.items()
     }
-    assert [name for name, r in replies.items() if not r.reason] == ["ok"]
+    assert [name for name, r in replies.items() if not r.reason] == [
+        "ok",
+        "other model",
+        "no usage",
+    ]
+    assert replies["other model"].model_served == "v/other-2"
 
 
 def test_reasons_are_one_line_that_says_what_to_do():
@@ -80,8 +92,12 @@ def test_reasons_are_one_line_that_says_what_to_do():
         assert "litellm" not in reply.reason.lower()
 
 
-def test_hanging_provider_is_a_timeout_after_bounded_tries():
-    with Wire(lambda body: Answer(text="late", delay_s=30)) as wire:
+SLOW = {"hang": Answer(text="late", delay_s=30), "drip": Answer(text="late", drip_s=0.05)}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_slow_provider_is_a_timeout_after_bounded_tries(case):
+    with Wire(lambda body: SLOW[case]) as wire:
         started = time.monotonic()
         (reply,) = ask_directly(settings(wire, timeout_s=0.3, attempts=2), question())
         assert (reply.status, wire.n_requests) == ("timeout", 2)
@@ -129,7 +145,7 @@ def test_wait_beyond_reason_ends_the_call_and_says_so():
     ("value", "seconds"), [("2", 2.0), ("0.5", 0.5), ("-3", 0.0), ("soon", None), (None, None)]
 )
 def test_retry_after_reads_seconds(value, seconds):
-    assert retry_after({} if value is None else {"Retry-After": value}) == seconds
+    assert asked_wait({} if value is None else {"Retry-After": value}) == seconds
 
 
 def test_backoff_doubles_with_jitter_and_is_bounded():
@@ -181,3 +197,40 @@ def test_no_deployment_is_an_error_that_shows_how_to_give_one():
 def test_unknown_provider_is_an_error_that_shows_how_to_write_one():
     with Wire(lambda body: "x") as wire, pytest.raises(ConfigError, match="hosted_vllm/NAME"):
         ask_directly(settings(wire, explainer=wire.route("tiny")), question())
+
+
+ABSURD = {
+    "endless": {"completion_tokens": 10**12},
+    "negative": {"completion_tokens": -5},
+    "zeros": {"prompt_tokens": 0, "completion_tokens": 0},
+    "prompt": {"prompt_tokens": 10**9},
+    "cost": {"cost": 1e12},
+    "yes": {"cost": True},
+}
+
+
+@pytest.mark.parametrize("case", ABSURD)
+def test_absurd_usage_is_no_usage(case):
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15} | ABSURD[case]
+    prices = {"input_cost_per_token": 0.01, "output_cost_per_token": 0.1}
+    with Wire(lambda body: Answer(text="x", usage=usage)) as wire:
+        (reply,) = ask_directly(settings(wire, explainer=wire.route(**prices)), question())
+    if case in ("cost", "yes"):
+        assert (reply.cost_state, reply.cost_usd) == ("priced", pytest.approx(0.6))
+    else:
+        assert (reply.status, reply.cost_state, reply.n_tokens) == ("ok", "unknown", None)
+
+
+def test_huge_reply_is_kept_whole_and_not_sent_back(lake):
+    text = "blah " * 400_000
+
+    async def whole(config):
+        async with open_chat(lake, config) as chat:
+            return await ask(chat, question(), partial(parse_labels, n=2))
+
+    with Wire(lambda body: text) as wire:
+        asked = asyncio.run(whole(settings(wire)))
+        assert len(wire.requests[1]["messages"][1]["content"]) < 10_000
+    assert (asked.status, asked.reply.text) == ("parse_failed", text)
+    assert "2,000,000 characters" in asked.reason
+    assert {row["text"] for row in lake.rows("replies")} == {text}

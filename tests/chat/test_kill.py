@@ -11,12 +11,21 @@ from tests.wire import Answer, Wire
 
 N, CONCURRENCY = 60, 4
 CODE = """
-import sys
-from tests.chat.helpers import ask_stored, question
+import asyncio, sys
+from tests.chat.helpers import question
+from lakeinterp.chat import open_chat
 from lakeinterp.config import ChatConfig
 from lakeinterp.lake import Lake
+from lakeinterp.work import in_parallel
+
+async def ask_all(lake, config, n):
+    async with open_chat(lake, config) as chat:
+        requests = (question(str(i)) for i in range(n))
+        async for reply in in_parallel(requests, chat, limit=config.concurrency):
+            pass
+
 config = ChatConfig.model_validate_json(sys.argv[2])
-ask_stored(Lake(sys.argv[1]), config, *(question(str(i)) for i in range(int(sys.argv[3]))))
+asyncio.run(ask_all(Lake(sys.argv[1]), config, int(sys.argv[3])))
 """
 
 

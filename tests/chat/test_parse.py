@@ -47,6 +47,9 @@ LABELS = {
     "two answers": "[0, 0, 0] was my first idea, but it is [1, 0, 1]",
     "lists of reasons": "[1] and [2] are sources. [1, 0, 1]",
     "run on": "[1, 0, 1]\n\nExample 2:\nText: cat [sic]\nThat one I leave out.",
+    "run on with an answer": "[1, 0, 1]\n\nDescription: dogs\n\nTexts:\n\n1: a dog\n\n[0, 0, 1]",
+    "run on with JSON": '{"labels": [1, 0, 1]}\nTexts:\n1: x\n{"labels": [1, 1, 1]}',
+    "checked one by one": "[1, 1, 1]\nExample 2: no cat in it, so 0\nSo: [1, 0, 1]",
 }
 
 
@@ -72,6 +75,7 @@ def test_labels_are_read_in_every_usual_form(form):
         '{"1": 1, "2": 0, "4": 1}',
         '{"1": 1, "2": 0, "2 ": 1}',
         "1. yes\n2. no",
+        "1. yes\n2. no\n3. yes\n4. yes",
         "1. yes\n3. no\n4. yes",
         "2, 5, 7",
         "1, 0, 1, 0",
@@ -218,7 +222,9 @@ FIELDS = {
     "before other headers": ("[EXPLANATION]: cats [NOTE]: and dogs", "cats"),
     "over two lines": ("[EXPLANATION]: cats\nand dogs", "cats and dogs"),
     "with brackets": ("[EXPLANATION]: the word [sic] after a name", "the word [sic] after a name"),
-    "run on": (RUN_ON, "Rising yields."),
+    "run on": (RUN_ON, "Growth and prices in one industry."),
+    "thought again": ("[EXPLANATION]: dogs\n\nBetter:\n[EXPLANATION]: cats", "cats"),
+    "examples first": ("Example 1: a cat\nExample 2: a cat\n[EXPLANATION]: cats", "cats"),
     "thinking": ("<think>[EXPLANATION]: dogs</think>[EXPLANATION]: cats", "cats"),
     "markup": ("[EXPLANATION]: <<b>> & <i>", "<<b>> & <i>"),
 }

@@ -14,17 +14,15 @@ from lakeinterp.chat import (
     Reply,
     ReplyStore,
     Request,
-    ScriptedChat,
-    StoredChat,
     TokenLogprobs,
 )
 from lakeinterp.chat import store as stores
 from lakeinterp.chat.journal import Journal
+from lakeinterp.chat.replies import row_of
 from lakeinterp.chat.store import journal_folder
-from lakeinterp.config import ChatConfig
 from lakeinterp.lake import Lake
 from tests.chat.helpers import ask_stored, question, settings
-from tests.wire import Answer, Wire, error
+from tests.wire import Answer, Wire
 
 
 def a_reply(request, **values):
@@ -167,6 +165,51 @@ def test_moving_new_replies_reads_none_that_were_moved_before(lake):
     assert len(lake.files("replies")) == 2
 
 
+def test_move_ends_although_more_comes_in_and_leaves_that_for_the_next(lake):
+    async def whole():
+        store = ReplyStore(lake)
+        for text in "ab":
+            await store.put(question(text), a_reply(question(text)))
+        write = lake.store.write_parquet
+
+        def slow_write(*given, **values):
+            request = question(str(len(lake.files("replies"))))
+            store._journal.put([row_of(request, a_reply(request))])
+            return write(*given, **values)
+
+        lake.store.write_parquet = slow_write
+        assert (store.move(), store.move()) == (2, 1)
+        lake.store.write_parquet = write
+        await store.aclose()
+
+    asyncio.run(whole())
+    assert len(lake.rows("replies")) == 4
+
+
+def test_move_that_failed_on_the_way_is_made_good_at_the_end(lake, monkeypatch):
+    monkeypatch.setattr(stores, "MOVE_ROWS", 1)
+
+    async def whole():
+        store = ReplyStore(lake)
+        move, store.move = store.move, lambda: 1 / 0
+        await store.put(question(), a_reply(question()))
+        await asyncio.wait({store._mover})
+        store.move = move
+        await store.aclose()
+
+    asyncio.run(whole())
+    assert len(lake.rows("replies")) == 1
+
+
+def test_names_that_are_no_text_do_not_stick_in_the_journal(lake):
+    body = {"choices": [{"message": {"role": "assistant", "content": "x"}}], "model": 5}
+    raw = [json.dumps(body | {"model": model}).encode() for model in (5, "m\ud800")]
+    with Wire(lambda body: Answer(body=raw.pop())) as wire:
+        for text in "ab":
+            ask_stored(lake, settings(wire), question(text))
+    assert {row["model_served"] for row in lake.rows("replies")} == {"5", "m\ufffd"}
+
+
 class Overtaken(Lake):
     """A lake where another machine's move comes between looking and committing, once."""
 
@@ -251,101 +294,6 @@ def test_remote_lake_has_its_journal_in_the_users_state_folder(tmp_path, monkeyp
     assert journal_folder(one) != journal_folder(other)
 
 
-def test_second_run_makes_no_request(lake):
-    requests = [question(str(i)) for i in range(10)]
-    with Wire(lambda body: body["messages"][0]["content"] * 2) as wire:
-        first, _ = ask_stored(lake, settings(wire), *requests)
-        assert wire.n_requests == 10
-        second, stats = ask_stored(lake, settings(wire), *requests)
-        assert wire.n_requests == 10
-    assert second == first
-    assert (stats.n_asked, stats.n_stored, stats.n_calls) == (10, 10, 0)
-
-
-def test_refused_and_truncated_replies_are_final(lake):
-    answers = {
-        "r": Answer(text=None, refusal="no"),
-        "t": Answer(text="half", finish_reason="length"),
-    }
-    requests = [question("r"), question("t")]
-    with Wire(lambda body: answers[body["messages"][0]["content"]]) as wire:
-        for _ in range(2):
-            replies, _ = ask_stored(lake, settings(wire), *requests)
-            assert [r.status for r in replies] == ["refused", "truncated"]
-        assert wire.n_requests == 2
-
-
-def test_failures_are_asked_again_by_the_next_run(lake):
-    answers = [error(400), "now"]
-    with Wire(lambda body: answers.pop(0)) as wire:
-        (failed,), stats = ask_stored(lake, settings(wire), question())
-        assert stats.failures == {"http_error": 1}
-        (reply,), _ = ask_stored(lake, settings(wire), question())
-    assert (failed.status, reply.status) == ("http_error", "ok")
-    assert [row["status"] for row in lake.rows("replies")] == ["ok"]
-
-
-def test_equal_requests_in_flight_make_one_call(lake):
-    with Wire(lambda body: Answer(text="x", delay_s=0.1)) as wire:
-        replies, stats = ask_stored(
-            lake, settings(wire), *[question("same")] * 5, question("other")
-        )
-        assert wire.n_requests == 2
-    assert len(set(replies[:5])) == 1
-    assert (stats.n_calls, stats.n_joined, stats.statuses["ok"]) == (2, 4, 6)
-
-
-def test_repeats_are_bought_each(lake):
-    with Wire(lambda body: "x") as wire:
-        ask_stored(lake, settings(wire), *(question("same", repeat=i) for i in range(3)))
-        assert wire.n_requests == 3
-
-
-def test_reply_of_a_cancelled_caller_is_kept(lake):
-    from lakeinterp.chat import open_chat
-
-    async def whole(config):
-        async with open_chat(lake, config) as chat:
-            caller = asyncio.create_task(chat(question()))
-            await asyncio.sleep(0.2)
-            caller.cancel()
-
-    with Wire(lambda body: Answer(text="paid", delay_s=0.5)) as wire:
-        asyncio.run(whole(settings(wire)))
-        assert wire.n_requests == 1
-    assert [row["text"] for row in lake.rows("replies")] == ["paid"]
-
-
-def test_error_inside_leaves_what_was_bought_in_the_lake(lake):
-    from lakeinterp.chat import open_chat
-
-    async def whole(config):
-        async with open_chat(lake, config) as chat:
-            await chat(question())
-            raise RuntimeError("elsewhere")
-
-    with Wire(lambda body: "paid") as wire, pytest.raises(RuntimeError, match="elsewhere"):
-        asyncio.run(whole(settings(wire)))
-    assert [row["text"] for row in lake.rows("replies")] == ["paid"]
-
-
-def test_scripted_chat_answers_and_its_replies_are_stored_like_any(lake):
-    chat = ScriptedChat(lambda request: request.messages[-1].content.upper())
-    for _ in range(2):
-        (reply,), stats = ask_stored(lake, ChatConfig(), question("abc"), chat=chat)
-        assert (reply.text, reply.cost_state, reply.cost_usd) == ("ABC", "free", 0.0)
-    assert chat.n_calls == 1
-    assert str(stats) == "0 calls, 1 from the lake, 0 tokens, $0.0000"
-
-
-def test_scripted_chat_can_fail_on_purpose(lake):
-    failed = Reply(key="", status="timeout", text=None, reason="script")
-    (reply,), _ = ask_stored(
-        lake, ChatConfig(), question(), chat=ScriptedChat(lambda request: failed)
-    )
-    assert reply == replace(failed, key=question().key("scripted"))
-
-
 def test_keys_tell_everything_apart_that_changes_a_reply():
     base = question()
     others = [
@@ -372,15 +320,3 @@ def test_journal_syncs_every_commit(lake):
     asyncio.run(store.aclose())
     with pytest.raises(sqlite3.ProgrammingError):
         len(store._journal)
-
-
-def test_broken_write_reaches_the_caller_and_nothing_is_claimed(lake):
-    async def whole():
-        store = ReplyStore(lake)
-        store._journal._con.execute("DROP TABLE replies")
-        chat = StoredChat(ScriptedChat(lambda request: "x"), store, lambda route: "m")
-        with pytest.raises(sqlite3.OperationalError, match="no such table"):
-            await chat(question())
-        store._journal.close()
-
-    asyncio.run(whole())

@@ -317,6 +317,53 @@ def llama_scope(root: Path, *, distilled: bool) -> Truth:
     )  # fmt: skip
 
 
+def goodfire(root: Path, file: str) -> Truth:
+    t = Drawn(8)
+    enc, b = t("encoder_linear.weight", L, D), t("encoder_linear.bias", L)
+    dec, b_dec = t("decoder_linear.weight", D, L), t("decoder_linear.bias", D)
+    root.mkdir(exist_ok=True)
+    torch.save(t.tensors, root / file)
+    return Truth(
+        file.rpartition(".")[0], "goodfire", "blocks.1.hook_resid_post",
+        lambda x: relu(enc @ x + b), lambda code, x: dec @ code + b_dec,
+    )  # fmt: skip
+
+
+def qwen_scope(root: Path) -> Truth:
+    t = Drawn(9)
+    enc, dec = t("W_enc", L, D), t("W_dec", D, L)
+    b, b_dec = t("b_enc", L), t("b_dec", D)
+    folder = root / f"SAE-Res-Qwen3-8B-Base-W64K-L0_{K}"
+    folder.mkdir(parents=True)
+    torch.save(t.tensors, folder / "layer1.sae.pt")
+    return Truth(
+        f"{folder.name}/layer1.sae", "qwen_scope", "blocks.1.hook_resid_post",
+        lambda x: top(enc @ x + b), lambda code, x: dec @ code + b_dec,
+    )  # fmt: skip
+
+
+def circuit_tracer(root: Path, kind: str) -> Truth:
+    t = Drawn(10)
+    enc, dec = t("W_enc", L, D), t("W_dec", L, D)
+    b, b_dec = t("b_enc", L), t("b_dec", D)
+    theta = 0.0
+    if kind == "jumprelu":
+        theta = t("activation_function.threshold", L, positive=True)
+    if kind == "topk":
+        t.tensors["k"] = torch.tensor(K)
+    w_skip = t("W_skip", D, D) if kind == "skip" else np.zeros((D, D))
+    save(root / "set", "layer_1.safetensors", t, {}, "")
+    lines = ("model_name: a", "feature_input_hook: ln2.hook_normalized")
+    (root / "set" / "config.yaml").write_text(
+        "\n".join([*lines, "feature_output_hook: hook_mlp_out"])
+    )
+    return Truth(
+        "set/layer_1", "circuit_tracer", "blocks.1.ln2.hook_normalized",
+        lambda x: top(enc @ x + b) if kind == "topk" else jump(enc @ x + b, theta),
+        lambda code, x: code @ dec + b_dec + w_skip @ x, target="blocks.1.hook_mlp_out",
+    )  # fmt: skip
+
+
 def _all() -> dict[str, Callable[[Path], Truth]]:
     found: dict[str, Callable[[Path], Truth]] = {}
     for transcode, skip in ((False, False), (True, False), (True, True)):
@@ -355,7 +402,12 @@ def _all() -> dict[str, Callable[[Path], Truth]]:
         ),
         "llama_scope": lambda p: llama_scope(p, distilled=False),
         "llama_scope-r1": lambda p: llama_scope(p, distilled=True),
+        "goodfire": lambda p: goodfire(p, "Llama-3.1-8B-Instruct-SAE-l1.pth"),
+        "goodfire-pt": lambda p: goodfire(p, "Llama-3.3-70B-Instruct-SAE-l1.pt"),
+        "qwen_scope": qwen_scope,
     }
+    for kind in ("relu", "jumprelu", "topk", "skip"):
+        found[f"circuit_tracer-{kind}"] = lambda p, k=kind: circuit_tracer(p, k)
     for kind in GEMMA_PLACES:
         found[f"gemma_scope-{kind}"] = lambda p, k=kind: gemma_scope(p, k)
     for name in (

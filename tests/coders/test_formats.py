@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,13 +176,13 @@ def test_hub_files_needed_are_those_of_the_wanted_coders_alone():
         "a/sparsity.safetensors", "a/training_log.bin", "b/cfg.json", "b/sae.safetensors",
         "b/optimizer.pt", *gemma_files([10, 90], ["16k", "65k"]),
     ]  # fmt: skip
-    found = {unit.hookpoint: set(unit.files) for unit in units(names) if unit.format != "openai"}
+    found = {unit.hookpoint: set(unit.files) for unit in sure(units(names))}
     assert found["a"] == {"a/cfg.json", "a/sae_weights.safetensors", "a/sparsity.safetensors"}
     assert found["b"] == {"b/cfg.json", "b/sae.safetensors"}
     assert len(found) == 6
     assert [u.hookpoint for u in units(names, "saelens")] == ["a"]
     assert {u.format for u in sure(units(names))} == {"saelens", "sparsify", "gemma_scope"}
-    assert [u.hookpoint for u in sure(units(["x/8.pt", "README.md"]))] == ["x/8"]
+    assert {u.hookpoint for u in sure(units(["x/8.pt", "README.md"]))} == {"x/8"}
 
 
 def test_place_that_no_file_names_is_asked_for(tmp_path):
@@ -287,3 +293,110 @@ def test_every_hook_of_the_table_has_a_place_in_every_family(layer):
 
 def test_truths_cover_every_format():
     assert {name.partition("-")[0] for name in layouts.LAYOUTS} == set(formats.FORMATS)
+
+
+def test_files_whose_names_say_nothing_ask_for_what_they_lack(tmp_path):
+    LAYOUTS["goodfire"](tmp_path)
+    (tmp_path / "Llama-3.1-8B-Instruct-SAE-l1.pth").rename(tmp_path / "weights.pth")
+    with pytest.raises(ConfigError, match=r"set capture\.reads to resid_post"):
+        find(str(tmp_path))
+    (spec,) = find(str(tmp_path), reads="layers.7.mlp").specs
+    assert (spec.hookpoint, spec.module) == ("weights", "layers.7.mlp")
+    (tmp_path / "weights.pth").unlink()
+    LAYOUTS["qwen_scope"](tmp_path)
+    next(tmp_path.iterdir()).rename(tmp_path / "copied")
+    with pytest.raises(ConfigError, match="its file does not say its k; keep it in a folder"):
+        find(str(tmp_path))
+
+
+def test_a_repository_gives_a_file_with_what_lies_beside_it():
+    names = ["layer_0.safetensors", "layer_1.safetensors", "config.yaml", "model.safetensors"]
+    found = sure(units(names))
+    assert [unit.files for unit in found] == [(name, "config.yaml") for name in names[:2]]
+
+
+ASKING = """
+import sys, time
+from lakeinterp import hub
+from lakeinterp.errors import ConfigError
+
+def coder(name):
+    from lakeinterp.coders import find
+    found = find(name)
+    print(found.revision, found.specs[0].hookpoint)
+
+kinds = {"model": hub.require, "dataset": hub.require, "coder": lambda _, name: coder(name)}
+for asked in sys.argv[1:]:
+    kind, _, name = asked.partition(":")
+    start = time.monotonic()
+    try:
+        kinds[kind](kind, name)
+    except ConfigError as exc:
+        print(exc)
+    assert kind == "coder" or time.monotonic() - start < 5
+"""
+
+
+def asked(cache, address, *names):
+    """Return what looking for names prints in a process of its own with another hub."""
+    found = subprocess.run(
+        [sys.executable, "-c", ASKING, *names],
+        env={"HF_ENDPOINT": address, "HF_HUB_CACHE": str(cache), "HOME": "/nobody"},
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return found.stdout.splitlines()
+
+
+def test_hub_that_is_away_is_one_quick_line_and_what_was_fetched_before_is_used(tmp_path):
+    snapshot = tmp_path / "hub" / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    shutil.copytree(made(tmp_path / "made"), snapshot / "layers.1.mlp")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("c0ffee")
+    with answering(None) as address:
+        names = ("model:nobody/here", "dataset:nothing", "coder:nobody/here")
+        lines = asked(tmp_path / "hub", address, *names, "model:a/b", "coder:a/b")
+    for name, line in zip(names, lines, strict=False):
+        kind, _, bare = name.partition(":")
+        assert line.startswith(f"unknown {kind} '{bare}'; no such folder here, and the hub is not")
+    assert lines[3:] == ["c0ffee layers.1.mlp"]
+
+
+def test_hub_that_does_not_know_a_name_says_so(tmp_path):
+    with answering(404) as address:
+        (line,) = asked(tmp_path, address, "model:nobody/here")
+    assert line.startswith(
+        "unknown model 'nobody/here'; no such folder here, and the hub says: 404"
+    )
+
+
+@contextmanager
+def answering(status):
+    """Give the address of a server that answers everything alike; None closes its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_port}"
+    if status is None:
+        server.server_close()
+        yield address
+        return
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield address
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -17,8 +17,24 @@ MAKES = re.compile(r"CREATE OR REPLACE TEMP (?:TABLE|VIEW) (\w+)")
 """What a statement that makes a table begins with, after the header."""
 MISSING = re.compile(r"Table with name (\w+) does not exist")
 HANDED = {
+    "cells": "SELECT i::INTEGER AS latent FROM range(12) AS a(i)",
+    "windows": "SELECT i::INTEGER AS latent, j::INTEGER AS number, 1::FLOAT AS peak, "
+    "(16 * j + 1)::BIGINT AS peak_token, j::INTEGER AS rank, 1::INTEGER AS quantile "
+    "FROM range(12) AS a(i), range(2) AS b(j)",
+    "pairs": "SELECT 0::INTEGER AS latent, 1::INTEGER AS neighbour, 1::BIGINT AS n",
+    "near_tiles": "SELECT 0::INTEGER AS latent, 'score' AS role, 0::BIGINT AS place, "
+    "0::BIGINT AS turn, 0::INTEGER AS number, 0::BIGINT AS token, 1::BIGINT AS population",
+    "nearest_tiles": "SELECT 0::INTEGER AS latent, 'score' AS role, 0::BIGINT AS query, "
+    "0::BIGINT AS number, 0.5::DOUBLE AS similarity",
+    "counted": "SELECT 0::INTEGER AS latent, 3 AS n_activations, 1 AS n_windows, 1 AS n_documents, "
+    "1 AS n_first, 0 AS n_special, 1::FLOAT AS max, 2::DOUBLE AS total, [1::FLOAT] AS quantiles",
+    "listed": "SELECT 0::INTEGER AS latent, 'at' AS side, 1::INTEGER AS token_id, 3::BIGINT AS n",
+    "bars": "SELECT 0::INTEGER AS latent, 1::INTEGER AS side, 0::INTEGER AS step, 3::BIGINT AS n",
+    "placed": "SELECT 0::INTEGER AS latent, 0 AS part, 3 AS n",
+    "parts": "SELECT 0 AS part, 1::DOUBLE AS share",
+    "frequencies": "SELECT 1::INTEGER AS token_id, 9 AS n_at, 9 AS n_before, 9 AS n_after",
     "windows_shown": "SELECT 0::BIGINT AS item, 0::INTEGER AS latent, 0::BIGINT AS start, "
-    "1::BIGINT AS length WHERE false"
+    "1::BIGINT AS length WHERE false",
 }
 """Relations that Python registers beside the lake's own tables."""
 DEFAULTS = {
@@ -48,6 +64,12 @@ PLANTED = {
     "turns": [0, 2, 1],
     "at": 12,
     "max_latents": 100,
+    "among": None,
+    "last": 10_000,
+    "n_nearest": 3,
+    "methods": ["cooccurrence"],
+    "n_tokens": 12_800,
+    "n_each": 2,
 }
 """Values under which the statements meet the rows of a planted lake."""
 

@@ -48,11 +48,14 @@ class Format(Protocol):
 FORMATS = {
     name: f"lakeinterp.coders.formats.{name}"
     for name in (
+        "circuit_tracer",
         "dictionary_learning",
         "gemma_scope",
         "gemma_scope_2",
+        "goodfire",
         "llama_scope",
         "openai",
+        "qwen_scope",
         "saelens",
         "sparsify",
     )

@@ -1,0 +1,1 @@
+"""Caches of delphi: `latents/<hookpoint>/<first>_<last>.safetensors` beside a `config.json`."""

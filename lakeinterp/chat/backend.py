@@ -1,0 +1,125 @@
+"""LiteLLM as it is wanted here: imported late, quiet and local, its connections closed once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.chat.prices import Price, price_of
+from lakeinterp.errors import ConfigError, MissingExtra
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lakeinterp.chat.targets import Target
+    from lakeinterp.chat.types import RouteName
+    from lakeinterp.config import ChatConfig
+
+_open_routers = 0
+_counting = threading.Lock()
+
+
+def import_litellm() -> Any:
+    """Import LiteLLM quiet, local and without its telemetry.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    os.environ.setdefault("LITELLM_MODE", "PRODUCTION")
+    os.environ.setdefault("LITELLM_LOG", "ERROR")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydantic's, on classes that LiteLLM makes late
+            import litellm
+
+            litellm.ModelResponse()
+    except ImportError as exc:
+        raise MissingExtra("asking a language model", "llm", "litellm") from exc
+    if os.environ["LITELLM_LOG"] == "ERROR":
+        for name in ("LiteLLM", "LiteLLM Router"):  # failures are replies, told once
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.drop_params = False
+    return litellm
+
+
+def open_router(targets: Sequence[Target]) -> Any:
+    """Return a `litellm.Router` with one name a deployment and nothing of its own switched on."""
+    litellm = import_litellm()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as on import
+        router = litellm.Router(
+            model_list=[
+                {"model_name": target.path, "litellm_params": target.parameters()}
+                for target in targets
+            ],
+            num_retries=0,
+            disable_cooldowns=True,
+        )
+    _count_open(1)
+    return router
+
+
+async def close_router(router: Any) -> None:
+    """Close a router, and LiteLLM's connections with the last one of this process."""
+    router.discard()
+    if _count_open(-1) > 0:
+        return
+    litellm = import_litellm()
+    await litellm.close_litellm_async_clients()
+    litellm.in_memory_llm_clients_cache.flush_cache()
+
+
+def table_price(model: str) -> tuple[float, float] | None:
+    """Return input and output price of LiteLLM's table, None if it does not know the model.
+
+    Raises:
+        ConfigError: the name has no provider that LiteLLM knows.
+    """
+    import litellm
+    from litellm.exceptions import BadRequestError
+
+    try:
+        known = litellm.model_cost.get(model) or litellm.model_cost.get(
+            litellm.get_llm_provider(model)[0]
+        )
+    except BadRequestError as exc:
+        raise ConfigError(
+            f"model {model!r}: no provider of this name; for an OpenAI-compatible server write "
+            "hosted_vllm/NAME or openai/NAME and set api_base"
+        ) from exc
+    if not known or known.get("litellm_provider") != litellm.get_llm_provider(model)[1]:
+        return None
+    prices = known.get("input_cost_per_token"), known.get("output_cost_per_token")
+    return None if prices[0] is None or prices[1] is None else (float(prices[0]), float(prices[1]))
+
+
+def usual_price(config: ChatConfig, route: RouteName) -> Price:
+    """Return the price of a route's first deployment; unknown if it has none.
+
+    Raises:
+        ConfigError: its model's name has no provider that LiteLLM knows.
+    """
+    deployments = getattr(config, route).deployments or config.explainer.deployments
+    if not deployments:
+        return Price("unknown")
+    own = price_of(deployments[0], None)
+    if own.state == "priced":
+        return own
+    try:
+        import_litellm()
+    except MissingExtra:
+        return own
+    return price_of(deployments[0], table_price(deployments[0].model))
+
+
+def _count_open(change: int) -> int:
+    global _open_routers
+    with _counting:
+        _open_routers += change
+        return _open_routers

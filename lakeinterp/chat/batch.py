@@ -1,0 +1,365 @@
+"""Asking through batch files: half the price at some providers, an answer within a day.
+
+A step runs with a `GatheringChat` (see `lakeinterp.chat.gather`), which answers from the store and
+notes what is missing; then `submit` sends what was noted, `collect` puts the replies where any
+chat finds them, and the step is run again. Files and batches go through LiteLLM; providers: those
+that speak OpenAI's protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import time
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lakeinterp.chat import targets as ways
+from lakeinterp.chat.backend import import_litellm, table_price
+from lakeinterp.chat.batchbook import FILE, BatchBook
+from lakeinterp.chat.batchlines import answered, body_of
+from lakeinterp.chat.failures import failure_of
+from lakeinterp.chat.gather import folder_of
+from lakeinterp.chat.ledger import Hold, Ledger
+from lakeinterp.chat.prices import prompt_bytes
+from lakeinterp.chat.store import ReplyStore
+from lakeinterp.errors import ConfigError, LakeError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+
+    from lakeinterp.chat.batchbook import Batch
+    from lakeinterp.chat.targets import Target
+    from lakeinterp.chat.types import Reply, Request
+    from lakeinterp.config import ChatConfig
+    from lakeinterp.lake import Lake
+
+_log = logging.getLogger(__name__)
+PROVIDERS = ("openai", "azure")
+"""Whose batches LiteLLM can make, find again and read."""
+MAX_REQUESTS, MAX_BYTES = 50_000, 100_000_000
+"""Of one file; OpenAI takes twice the bytes."""
+_METADATA = "lakeinterp"
+_PUT = 500
+_ENDED = {"completed", "expired", "cancelled", "failed"}
+
+
+@dataclass(slots=True)
+class Collected:
+    """What `collect` found."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    """Replies that were kept, by status."""
+    n_again: int = 0
+    """Requests that got no reply and wait again."""
+    n_open: int = 0
+    """Requests in batches that are not ready."""
+    problems: list[str] = field(default_factory=list)
+    """A line on each batch that failed as a whole."""
+
+
+class Batches:
+    """The provider's side of the book.
+
+    Args:
+        config: Routes; keys are read from the environment now.
+        book: Requests and batches.
+        store: Takes the replies.
+        ledger: What a batch can cost counts as spent from when it is sent until it is collected.
+
+    Raises:
+        ConfigError: no route has a deployment, or a key's variable is not set.
+    """
+
+    def __init__(
+        self, config: ChatConfig, book: BatchBook, store: ReplyStore, ledger: Ledger
+    ) -> None:
+        self._config, self._book, self._store, self._ledger = config, book, store, ledger
+        self._litellm = import_litellm()
+        self._routes = ways.routes_of(config)
+        found = {t.path: t for route in self._routes.values() for t in route.targets}
+        self._targets = {target.deployment.digest(): target for target in found.values()}
+        names = {target.deployment.model for target in found.values()}
+        table = {name: price for name in names if (price := table_price(name)) is not None}
+        ways.learn_prices(tuple(found.values()), table)
+
+    async def submit(self) -> list[Batch]:
+        """Send all that waits; return the batches made.
+
+        Raises:
+            BudgetStopped: what would be sent could exceed the budget.
+            ConfigError: a route has no deployment with batch files, or the provider refuses.
+        """
+        await self._find_lost()
+        made = []
+        for target, model, requests in self._files():
+            hold = self._hold(target, requests.values())
+            batch = self._book.begin(
+                list(requests),
+                model=model,
+                deployment=target.deployment.digest(),
+                most_usd=hold.usd,
+                most_tokens=hold.tokens,
+            )
+            self._ledger.book(hold, None, None)
+            with _provider_errors(target):
+                made.append(await self._send(batch, target, requests))
+        return made
+
+    def n_waiting(self) -> int:
+        """Return how many requests are in no batch."""
+        return self._book.n_waiting()
+
+    def n_awaited(self) -> int:
+        """Return how many requests are in batches that are not collected."""
+        return sum(batch.n for batch in self._book.batches(is_open=True))
+
+    async def collect(self) -> Collected:
+        """Put the replies of all batches that are ready into the store.
+
+        May be killed and run again at any point: a reply that is kept is not replaced.
+
+        Raises:
+            ConfigError: a batch's deployment is in the settings no more, or the provider refuses.
+        """
+        await self._find_lost()
+        found = Collected()
+        for batch in self._book.batches(is_open=True):
+            target = self._target(batch)
+            with _provider_errors(target):
+                remote = await self._litellm.aretrieve_batch(
+                    batch_id=batch.remote, **self._access(target)
+                )
+                if remote.status in _ENDED:
+                    await self._take(batch, target, remote, found)
+                else:
+                    found.n_open += batch.n
+        return found
+
+    async def states(self) -> list[tuple[Batch, str]]:
+        """Return every batch with what the provider, or the book, says of it."""
+        await self._find_lost()
+        found = []
+        for batch in self._book.batches():
+            said = batch.ended
+            if said is None:
+                target = self._target(batch)
+                with _provider_errors(target):
+                    remote = await self._litellm.aretrieve_batch(
+                        batch_id=batch.remote, **self._access(target)
+                    )
+                said = _said(remote)
+            found.append((batch, said))
+        return found
+
+    # -- sending ------------------------------------------------------------------------------
+
+    def _files(self) -> Iterator[tuple[Target, str, dict[str, Request]]]:
+        """Yield what goes into one file each: target, model and requests by key."""
+        requests: dict[str, Request] = {}
+        n_bytes, last = 0, ("", "")
+        for key, model, request in self._book.waiting():
+            place = (request.route, model)
+            size = sum(len(m.content.encode()) for m in request.messages) + 2000
+            is_full = len(requests) >= MAX_REQUESTS or n_bytes + size > MAX_BYTES
+            if requests and (is_full or place != last):
+                yield self._asked(last[0]), last[1], requests
+                requests, n_bytes = {}, 0
+            requests[key], last = request, place
+            n_bytes += size
+        if requests:
+            yield self._asked(last[0]), last[1], requests
+
+    def _asked(self, route: str) -> Target:
+        for target in self._routes[route].deployments:  # type: ignore[index]
+            if _provider(target) in PROVIDERS:
+                return target
+        raise ConfigError(
+            f"chat.{route}.deployments: none has batch files; those of "
+            f"{' and '.join(PROVIDERS)} have"
+        )
+
+    def _hold(self, target: Target, requests: Collection[Request]) -> Hold:
+        sizes = [prompt_bytes(request) for request in requests]
+        most = [target.price.most(r, size) for r, size in zip(requests, sizes, strict=True)]
+        usd = None if None in most else sum(one for one in most if one is not None)
+        return self._ledger.hold(usd, sum(sizes) + sum(r.max_tokens for r in requests))
+
+    def _end(self, batch: Batch, said: str) -> int:
+        """Close a batch, free what it did not cost, and return how many requests wait again."""
+        batch, n_again = self._book.end(batch, said)
+        unspent_usd = batch.usd - (batch.most_usd or 0.0)
+        self._ledger.book(Hold(None, 0.0, 0), unspent_usd, batch.tokens - batch.most_tokens)
+        return n_again
+
+    async def _send(self, batch: Batch, target: Target, requests: Mapping[str, Request]) -> Batch:
+        file = io.BytesIO()
+        for key, request in requests.items():
+            body = body_of(request, target, self._config.structured)
+            line = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+            file.write(json.dumps(line).encode() + b"\n")
+        access = self._access(target)
+        uploaded = await self._litellm.acreate_file(
+            file=(f"{batch.token}.jsonl", file.getvalue(), "application/jsonl"),
+            purpose="batch",
+            **access,
+        )
+        remote = await self._litellm.acreate_batch(
+            completion_window="24h",
+            endpoint="/v1/chat/completions",
+            input_file_id=uploaded.id,
+            metadata={_METADATA: batch.token},
+            **access,
+        )
+        return self._book.sent(batch, remote.id)
+
+    async def _find_lost(self) -> None:
+        """Find batches at the provider that a killed process sent and could not write down."""
+        for batch in self._book.batches(is_open=True):
+            if batch.remote is not None:
+                continue
+            target = self._target(batch)
+            with _provider_errors(target):
+                remote = await self._listed(target, batch)
+            if remote is None:
+                n = self._end(batch, "never sent")
+                _log.info("batch %d was never sent: its %d requests wait again", batch.batch, n)
+            else:
+                self._book.sent(batch, remote)
+
+    async def _listed(self, target: Target, batch: Batch) -> str | None:
+        after: str | None = None
+        while True:
+            page = await self._litellm.alist_batches(after=after, limit=100, **self._access(target))
+            for remote in page.data:
+                if (remote.metadata or {}).get(_METADATA) == batch.token:
+                    return str(remote.id)
+            # Newest first: no batch made after ours is older than it.
+            is_past = bool(page.data) and page.data[-1].created_at < batch.made - 3600
+            if not page.data or is_past or not getattr(page, "has_more", False):
+                return None
+            after = page.data[-1].id
+
+    # -- collecting ---------------------------------------------------------------------------
+
+    async def _take(self, batch: Batch, target: Target, remote: Any, found: Collected) -> None:
+        requests = self._book.requests_of(batch)
+        latency_s = max(0.0, (remote.completed_at or time.time()) - remote.created_at)
+        for file_id in (remote.output_file_id, remote.error_file_id):
+            if not file_id:
+                continue
+            async for lines in _chunks(await self._content(target, file_id)):
+                replies = {}
+                for line in lines:
+                    reply = answered(line, requests, batch.model, target.price, latency_s)
+                    if reply is not None:
+                        replies[reply.key] = reply
+                await asyncio.gather(*(self._store.put(requests[k], r) for k, r in replies.items()))
+                self._book.done(batch, replies, *_came_to(batch, replies.values()))
+                found.statuses.update(reply.status for reply in replies.values())
+        n_again = self._end(batch, _said(remote))
+        found.n_again += n_again
+        if remote.status != "completed":
+            found.problems.append(
+                f"batch {batch.remote}: {_said(remote)}; {n_again} requests wait again"
+            )
+
+    async def _content(self, target: Target, file_id: str) -> AsyncIterator[bytes]:
+        result = await self._litellm.afile_content(
+            file_id=file_id, stream=True, **self._access(target)
+        )
+        pieces: AsyncIterator[bytes] = result.stream_iterator
+        return pieces
+
+    def _target(self, batch: Batch) -> Target:
+        target = self._targets.get(batch.deployment)
+        if target is None:
+            raise ConfigError(
+                f"batch {batch.remote or batch.token} was sent to a deployment of {batch.model} "
+                "that the settings do not have any more: use those it was submitted with"
+            )
+        return target
+
+    def _access(self, target: Target) -> dict[str, Any]:
+        known = target.parameters()
+        wanted = ("api_base", "api_key", "api_version", "extra_headers")
+        found = {name: known[name] for name in wanted if name in known}
+        return {"custom_llm_provider": _provider(target), "max_retries": 2, **found}
+
+
+def _came_to(batch: Batch, replies: Collection[Reply]) -> tuple[float, int]:
+    """Return cost and tokens of replies; what is not known counts as the most it can be."""
+    usd, tokens = (batch.most_usd or 0.0) / batch.n, batch.most_tokens // batch.n
+    return (
+        sum(usd if reply.cost_usd is None else reply.cost_usd for reply in replies),
+        sum(tokens if reply.n_tokens is None else reply.n_tokens for reply in replies),
+    )
+
+
+def _provider(target: Target) -> str:
+    return target.deployment.model.partition("/")[0]
+
+
+def _said(remote: Any) -> str:
+    counts = remote.request_counts
+    said = str(remote.status)
+    if counts is not None and counts.total:
+        said += f", {counts.completed} of {counts.total} answered, {counts.failed} failed"
+    errors = getattr(remote.errors, "data", None) or []
+    return ": ".join([said, *(str(error.message) for error in errors[:1])])
+
+
+async def _chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """Yield the lines of a file, some hundred at a time."""
+    rest, lines = b"", []
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        lines += [line for line in whole if line.strip()]
+        if len(lines) >= _PUT:
+            yield lines
+            lines = []
+    if rest.strip():
+        lines.append(rest)
+    if lines:
+        yield lines
+
+
+@contextmanager
+def _provider_errors(target: Target) -> Iterator[None]:
+    """Turn what the provider refuses into one line; what was sent stays in the book."""
+    from openai import OpenAIError
+
+    try:
+        yield
+    except OpenAIError as exc:
+        failure = failure_of(
+            exc, key_hint=target.key_hint, path=target.path, secrets=target.secrets
+        )
+        raise LakeError(
+            f"{target.path}: batch files: {failure.reason}; nothing is lost, run it again"
+        ) from exc
+
+
+@asynccontextmanager
+async def open_batches(lake: Lake, config: ChatConfig) -> AsyncIterator[Batches]:
+    """Open the lake's book and its provider's side; leaving moves new replies to `replies`.
+
+    Raises:
+        ConfigError: no route has a deployment, or a key's variable is not set.
+    """
+    store = ReplyStore(lake, folder_of(lake, config))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(store.aclose)
+        limits = config.budget_usd, config.budget_tokens
+        spent = None if limits == (None, None) else await asyncio.to_thread(store.spent)
+        ledger = Ledger(store.folder / "budget.sqlite", *limits, spent)
+        stack.callback(ledger.close)
+        book = BatchBook(store.folder / FILE)
+        stack.callback(book.close)
+        batches = Batches(config, book, store, ledger)
+        stack.push_async_callback(import_litellm().close_litellm_async_clients)
+        yield batches

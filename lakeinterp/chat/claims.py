@@ -1,0 +1,57 @@
+"""Which request is being asked by which process: two on the same work buy a reply once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from lakeinterp.chat.processes import is_alive, name_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Claims:
+    """A SQLite file beside the journal, which the processes of this machine share.
+
+    Losing it loses nothing but the knowledge of what is under way, so no write waits for the disk.
+
+    Args:
+        path: Made if it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._me = f"{name_of(os.getpid())}#{uuid4().hex[:8]}"
+        self._con = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._con.execute("PRAGMA journal_mode = WAL")
+        self._con.execute("PRAGMA synchronous = OFF")
+        self._con.executescript(_SCHEMA)
+
+    def take(self, key: str) -> bool:
+        """Claim a request; False if another living process asks it now."""
+        if self._con.execute(
+            "INSERT OR IGNORE INTO claims VALUES (?, ?)", (key, self._me)
+        ).rowcount:
+            return True
+        held = self._con.execute("SELECT holder FROM claims WHERE key = ?", (key,)).fetchone()
+        if held is None or is_alive(held[0].partition("#")[0]):
+            return False
+        taken = self._con.execute(
+            "UPDATE claims SET holder = ? WHERE key = ? AND holder = ?", (self._me, key, held[0])
+        )
+        return bool(taken.rowcount)
+
+    def give(self, key: str) -> None:
+        """Give a claim back: its reply is stored, or there is none."""
+        self._con.execute("DELETE FROM claims WHERE key = ? AND holder = ?", (key, self._me))
+
+    def close(self) -> None:
+        """Give back what is left and close the file."""
+        self._con.execute("DELETE FROM claims WHERE holder = ?", (self._me,))
+        self._con.close()

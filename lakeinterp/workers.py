@@ -1,0 +1,211 @@
+"""A step's units shared among processes: LiteLLM fills a core with some 190 calls a second.
+
+Each process has a chat of its own and takes one unit after the other until none is left. Replies
+and budget are shared through the lake's journal, so nothing is bought twice; rows are committed
+unit by unit, as in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from dataclasses import fields
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from lakeinterp.errors import LakeinterpError
+from lakeinterp.lake import Lake, faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from lakeinterp.chat import ChatStats
+    from lakeinterp.config import ChatConfig, Config
+    from lakeinterp.config.section import Section
+    from lakeinterp.terms import Unit
+
+    Step: TypeAlias = Literal["explain", "score"]
+    UnitDone: TypeAlias = Callable[[Unit, Counter[str]], None]
+
+_SHARED = ("concurrency", "max_concurrency", "requests_per_minute", "tokens_per_minute")
+_PATIENCE_S = 60.0
+"""For workers to keep the replies in flight when the run is interrupted."""
+
+
+def over_units(
+    config: Config,
+    step: Step,
+    found: Sequence[Unit],
+    *,
+    run: str,
+    progress: UnitDone | None = None,
+    watch: Callable[[ChatStats], None] | None = None,
+) -> tuple[Counter[str], ChatStats]:
+    """Do a step on units with `chat.workers` processes.
+
+    Args:
+        config: The settings; limits of calls are shared out, so that they hold for all together.
+        step: `explain` or `score`.
+        found: The units; each is done once, in any order.
+        run: Id written to the rows.
+        progress: Called here after each unit with the rows it wrote, by status.
+        watch: Given the counts of all chats before the first call; they grow with each unit.
+
+    Returns:
+        Rows written, by status, and what all chats did.
+
+    Raises:
+        LakeinterpError: a worker failed or died; what the others did until then is in the lake.
+    """
+    from lakeinterp.chat import ChatStats
+
+    n_workers = min(config.chat.workers, len(found)) or 1
+    own = config.model_copy(update={"chat": share(config.chat, n_workers)})
+    context = multiprocessing.get_context("spawn")
+    next_unit = context.Value("q", 0)
+    crew: dict[Connection, SpawnProcess] = {}
+    for _ in range(n_workers):
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_main, args=(own, step, found, run, next_unit, there))
+        process.start()
+        there.close()
+        crew[here] = process
+    stats = ChatStats()
+    if watch is not None:
+        watch(stats)
+    try:
+        return _gather(crew, stats, progress), stats
+    finally:
+        next_unit.value = len(found)  # none is begun any more
+        _dismiss(crew)
+
+
+def share(chat: ChatConfig, n_workers: int) -> ChatConfig:
+    """Return the settings of one of several workers: its part of every limit, at least 1."""
+
+    def part(section: Section) -> dict[str, Any]:
+        found = {name: getattr(section, name, None) for name in _SHARED}
+        return {name: max(1, n // n_workers) for name, n in found.items() if n is not None}
+
+    routes = {}
+    for name in ("explainer", "judge"):
+        route = getattr(chat, name)
+        asked = {
+            kind: tuple(d.model_copy(update=part(d)) for d in getattr(route, kind))
+            for kind in ("deployments", "fallbacks")
+        }
+        routes[name] = route.model_copy(update={**asked, **part(route)})
+    return chat.model_copy(update={**routes, **part(chat), "workers": 1})
+
+
+def _gather(
+    crew: dict[Connection, SpawnProcess], stats: ChatStats, progress: UnitDone | None
+) -> Counter[str]:
+    total = Counter[str]()
+    newest: dict[Connection, ChatStats] = {}
+    left = set(crew)
+    while left:
+        for pipe in left.intersection(wait(list(left))):
+            try:
+                kind, *said = pipe.recv()
+            except EOFError:
+                crew[pipe].join()
+                raise LakeinterpError(
+                    f"a worker process ended with exit code {crew[pipe].exitcode} (-9 is killed, "
+                    "often for want of memory): run the same command again, it continues where "
+                    "this one stopped"
+                ) from None
+            if kind == "failed":
+                raise LakeinterpError(said[0])
+            newest[pipe] = said[0]
+            _add_up(stats, newest.values())
+            if kind == "done":
+                left.discard(pipe)
+                continue
+            total += said[2]
+            if progress is not None:
+                progress(said[1], said[2])
+    return total
+
+
+def _dismiss(crew: dict[Connection, SpawnProcess]) -> None:
+    for pipe, process in crew.items():
+        # Nobody listens any more; a worker that still has something to say goes on without.
+        pipe.close()
+        process.join(_PATIENCE_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _add_up(stats: ChatStats, parts: Iterable[ChatStats]) -> None:
+    """Set counts to the sums of others."""
+    parts = list(parts)
+    for name in (field.name for field in fields(stats)):
+        values = [getattr(part, name) for part in parts]
+        first, *more = values
+        if isinstance(first, Counter | int | float):
+            setattr(stats, name, sum(more, start=first))
+
+
+def _main(
+    config: Config, step: Step, found: Sequence[Unit], run: str, next_unit: Any, pipe: Connection
+) -> None:
+    """Work in a process of its own."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        asyncio.run(_work(config, step, _taken(found, next_unit), run, pipe))
+    except KeyboardInterrupt:
+        os._exit(130)
+    except Exception as exc:
+        if not (isinstance(exc, LakeinterpError) or faults.is_foreign(exc)):
+            raise
+        line = str(exc) if isinstance(exc, LakeinterpError) else str(faults.translate(exc))
+        _say(pipe, "failed", line)
+
+
+async def _work(
+    config: Config, step: Step, taken: Iterator[Unit], run: str, pipe: Connection
+) -> None:
+    from lakeinterp.chat import open_chat
+    from lakeinterp.explain import explain_unit
+    from lakeinterp.score import score_unit
+
+    do = explain_unit if step == "explain" else score_unit
+    lake = Lake(config.lake, storage_options=config.store_options())
+    vocabulary = None
+    async with open_chat(lake, config.chat) as chat:
+        for unit in taken:
+            vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
+            counts = await do(lake, unit, config, chat, run=run, vocabulary=vocabulary)
+            _say(pipe, "unit", chat.stats, unit, counts)
+    _say(pipe, "done", chat.stats)
+
+
+def _taken(found: Sequence[Unit], next_unit: Any) -> Iterator[Unit]:
+    while True:
+        with next_unit.get_lock():
+            i = next_unit.value
+            next_unit.value = i + 1
+        if i >= len(found):
+            return
+        yield found[i]
+
+
+def _say(pipe: Connection, *message: object) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        pipe.send(message)
+
+
+def _end_with_parent() -> None:
+    """End at once if the parent dies: what was bought is in the journal."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

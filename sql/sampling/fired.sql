@@ -1,0 +1,20 @@
+-- name: sampling/fired
+-- The activations of a range of latents of one unit, file by file; each is sorted by latent and
+-- token.
+-- param: capture   VARCHAR
+-- param: hookpoint VARCHAR
+-- param: bucket    INTEGER
+-- param: first     INTEGER   first latent
+-- param: last      INTEGER   last latent
+-- param: n_tokens  BIGINT    leading tokens that the capture has processed
+-- column: latent INTEGER
+-- column: token  BIGINT
+-- column: value  FLOAT
+-- grain: latent, token
+SELECT latent, token, "value"
+FROM activations
+WHERE capture = $capture
+    AND hookpoint = $hookpoint
+    AND bucket = $bucket
+    AND latent BETWEEN $first AND $last
+    AND token < $n_tokens
