@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from lakeinterp.capture import plan as plans
+from lakeinterp.capture import points as points_of
 from lakeinterp.capture.devices import devices_of, part_of
 from lakeinterp.capture.opening import first_sequences, make_ready, open_capture
 from lakeinterp.capture.shard import Group, run_shards
@@ -103,6 +104,7 @@ def capture(lake: Lake, config: Config, *, progress: Progress | None = None) -> 
         NonFinite: the model or a coder produced NaN or infinity.
         LakeError: the capture was forgotten meanwhile, or every worker was killed.
     """
+    points_of.of_files(config.capture)  # wrong coders are told before any text is read
     devices = devices_of(config.capture)
     if len(devices) > 1:
         from lakeinterp.capture import workers

@@ -212,7 +212,8 @@ def dense_coder(folder: Path, k: int = 32) -> Path:
 def test_resident_memory_does_not_grow_with_shards(built, tmp_path):
     """Twenty shards of 4 MB of rows each: kept rows would show as 76 MB.
 
-    The first few fill the pools of the libraries that sort and write.
+    The first few fill the pools of the libraries that sort and write; how much the allocator then
+    keeps differs by some 30 MB from run to run, and rows kept from shard 5 on would be 57 MB.
     """
     tiny.write_corpus(tmp_path / "long.jsonl", n_documents=5000)
     more = {
@@ -232,8 +233,8 @@ def test_resident_memory_does_not_grow_with_shards(built, tmp_path):
     n_shards, n_rows, *seen = (int(text) for text in out.stdout.split())
     assert (n_shards, len(seen)) == (20, 20)
     assert n_rows > 20 * 200_000
-    assert seen[-1] - seen[0] < 48 * 2**20, [s // 2**20 for s in seen]
-    assert seen[-1] - seen[4] < 16 * 2**20, [s // 2**20 for s in seen]
+    assert seen[-1] - seen[0] < 64 * 2**20, [s // 2**20 for s in seen]
+    assert seen[-1] - seen[4] < 44 * 2**20, [s // 2**20 for s in seen]
 
 
 # -- options of the model ---------------------------------------------------------------------
