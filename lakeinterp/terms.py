@@ -9,7 +9,10 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Role = Literal["explain", "score"]
 """Which step may see a document's windows: the explainer or the scorers."""
@@ -123,6 +126,11 @@ def digest(value: object, *, size: int = 8) -> str:
     """Return a hexadecimal digest of a JSON-able value, equal on every machine and version."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
+
+
+def json_text(detail: Mapping[str, Any] | None) -> str | None:
+    """Return a `detail` column's text; None stays None."""
+    return None if detail is None else json.dumps(detail, sort_keys=True, ensure_ascii=False)
 
 
 def now() -> datetime:

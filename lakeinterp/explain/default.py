@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lakeinterp import prompts
 from lakeinterp.chat.types import Message, Request
 from lakeinterp.errors import UnparsableReply
+from lakeinterp.explain.explainer import Explainer
 from lakeinterp.prompts import highlight, marks, quote
 from lakeinterp.terms import Explained, digest
 
@@ -30,7 +31,7 @@ _SCHEMA: dict[str, Any] = {
 }
 
 
-class DefaultExplainer:
+class DefaultExplainer(Explainer):
     """Asks for one sentence from the strongest windows with their active tokens delimited."""
 
     name = "default"

@@ -5,7 +5,6 @@ Reads `examples` of the explain role and `latents`; writes `explanations`.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lakeinterp import registry
 from lakeinterp.errors import ConfigError, Deferred, SkipUnit, TooFewExamples
-from lakeinterp.lake import queries, units, where
-from lakeinterp.terms import WAITING, Explained, LatentId, digest, now
+from lakeinterp.lake import Bench, queries, units, where
+from lakeinterp.terms import WAITING, Explained, LatentId, digest, json_text, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lakeinterp.chat.types import Chat
     from lakeinterp.config import Config, ExplainConfig, RouteConfig
@@ -66,7 +65,7 @@ class Evidence:
 
 
 class Explainer(Protocol):
-    """Writes one explanation from one latent's evidence."""
+    """Writes one explanation from one latent's evidence; to be inherited from."""
 
     name: str
     """In the registry, and in the `explainer` column."""
@@ -79,6 +78,9 @@ class Explainer(Protocol):
 
     def __init__(self, config: ExplainConfig) -> None:
         """Take the settings; loads the prompts."""
+
+    def prepare(self, bench: Bench) -> None:
+        """Get ready for a unit, before its first latent; most explainers need nothing."""
 
     async def explain(self, evidence: Evidence, chat: Chat | None) -> Explained:
         """Explain one latent.
@@ -167,11 +169,12 @@ async def explain_unit(
         return Counter()
     units.require_examples(lake, unit, series.sample, config.sampling, selected)
     vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
+    scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
+    explainer.prepare(Bench(lake=lake, config=config, sample=series.sample, **scope))
     counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     work = partial(_row, explainer=explainer, series=series, chat=chat, run=run)
     limit = 2 * config.chat.concurrency if explainer.needs_chat else 1
-    scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
     evidence = _evidence(lake, unit, series, vocabulary, wanted)
     async for row in in_parallel(evidence, work, limit=limit):
         if row is None:
@@ -296,7 +299,7 @@ async def _row(
         "text": explained.text,
         "status": explained.status,
         "reason": explained.reason,
-        "detail": _json(explained.detail),
+        "detail": json_text(explained.detail),
         "reply_keys": list(explained.reply_keys),
         "run": run,
         "created_at": now(),
@@ -308,10 +311,6 @@ def _why(evidence: Evidence, skip: SkipUnit) -> str:
     if found is None or not isinstance(skip, TooFewExamples):
         return str(skip)
     return f"{skip} in the explainer's documents ({found.status}: {found.n_windows} in all)"
-
-
-def _json(detail: Mapping[str, Any] | None) -> str | None:
-    return None if detail is None else json.dumps(detail, sort_keys=True, ensure_ascii=False)
 
 
 def _models(route: RouteConfig) -> list[str]:

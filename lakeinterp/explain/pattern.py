@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lakeinterp.explain import induce
 from lakeinterp.explain.columns import lay_out
+from lakeinterp.explain.explainer import Explainer
 from lakeinterp.terms import Explained, digest
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ VERSION = 1
 """Of the search; grows when the same examples may lead to another rule."""
 
 
-class PatternExplainer:
+class PatternExplainer(Explainer):
     """Pattern rule, no language model: the best short rule over the texts of tokens."""
 
     name = "pattern"

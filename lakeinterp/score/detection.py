@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakeinterp.prompts import quote
 from lakeinterp.score.batches import Item, LabelJudge
-from lakeinterp.score.scorer import shuffled
+from lakeinterp.score.scorer import Scorer, shuffled
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ VERSION = 1
 """Of the items; grows when the same examples lead to other items."""
 
 
-class DetectionScorer:
+class DetectionScorer(Scorer):
     """Shows plain texts, activating and silent ones mixed; true is activating.
 
     The detection scorer of Paulo et al. 2024 (arXiv 2410.13928, section 4).

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakeinterp.score.batches import Item, LabelJudge
 from lakeinterp.score.moves import SHOWN_SHARES, move
-from lakeinterp.score.scorer import Judgement, shuffled
+from lakeinterp.score.scorer import Judgement, Scorer, shuffled
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ VERSION = 1
 """Of the items; grows when the same examples lead to other items."""
 
 
-class FuzzingScorer:
+class FuzzingScorer(Scorer):
     """Shows each activating example twice, with right and with moved highlights; true is right.
 
     After the fuzzing scorer of Paulo et al. 2024 (arXiv 2410.13928, section 4), with both

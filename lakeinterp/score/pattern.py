@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lakeinterp.rules import Rule
-from lakeinterp.score.scorer import Judgement
+from lakeinterp.score.scorer import Judgement, Scorer
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ VERSION = 1
 """Of how a rule is applied."""
 
 
-class PatternScorer:
+class PatternScorer(Scorer):
     """Calls a text active if the explanation's rule fires anywhere in it."""
 
     name = "pattern"

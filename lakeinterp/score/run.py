@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.errors import ConfigError, Deferred
-from lakeinterp.lake import queries, units, where
+from lakeinterp.lake import Bench, queries, units, where
 from lakeinterp.score.scorer import ScoringTask, ToJudge, load_scorer
-from lakeinterp.terms import WAITING, LatentId, Unit, digest, now
+from lakeinterp.terms import WAITING, LatentId, Unit, digest, json_text, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ async def score_unit(
             own = _own(con, scoring, selected)
             wanted = _wanted(con, scoring, own)
         if wanted:
+            scoring.scorer.prepare(Bench(lake=lake, config=config, sample=sample, **scoring.place))
             vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
             counts += await _judge(scoring, wanted, vocabulary, chat)
         if own and not counts[WAITING]:
@@ -215,8 +216,9 @@ def _wanted(
 ) -> dict[int, list[ToJudge]]:
     """Return the explanations still to be judged on each latent's items, own before borrowed."""
     described = [row for row in own if row["status"] == "ok"]
-    pairs = [(row["latent"], _to_judge(row, row["latent"], "own")) for row in described]
-    for settings in sorted({row["settings"] for row in described}):
+    reads = scoring.scorer.uses_explanation
+    pairs = [(r["latent"], _to_judge(r, r["latent"], "own")) for r in (described if reads else own)]
+    for settings in sorted({row["settings"] for row in described}) if reads else ():
         latents = [row["latent"] for row in described if row["settings"] == settings]
         pairs += [
             (row["latent"], _to_judge(row, row["explained_latent"], "borrowed"))
@@ -254,7 +256,7 @@ def _borrowed(
 def _to_judge(row: Mapping[str, Any], explained: int, role: ExplanationRole) -> ToJudge:
     return ToJudge(
         explanation=row["explanation"],
-        text=row["text"],
+        text=row["text"] or "",
         detail=json.loads(row["detail"]) if row["detail"] else None,
         role=role,
         explained_latent=explained,
@@ -320,6 +322,7 @@ async def _rows(
 
 
 def _row(scoring: Scoring, task: ScoringTask, judgement: Judgement) -> dict[str, Any]:
+    example = judgement.example
     return {
         **scoring.who,
         "latent": task.latent.latent,
@@ -327,14 +330,18 @@ def _row(scoring: Scoring, task: ScoringTask, judgement: Judgement) -> dict[str,
         "role": task.explanation.role,
         "explained_latent": task.explanation.explained_latent,
         "item": judgement.item,
-        "example": judgement.example.example,
-        "stratum": judgement.example.stratum,
-        "quantile": judgement.example.quantile,
-        "population": judgement.example.population,
+        "example": example and example.example,
+        "stratum": example and example.stratum,
+        "quantile": example and example.quantile,
+        "population": example and example.population,
+        "weight": example and example.weight,
         "call": judgement.call,
         "truth": judgement.truth,
         "prediction": judgement.prediction,
         "probability": judgement.probability,
+        "value": judgement.value,
+        "values": list(judgement.values) or None,
+        "detail": json_text(judgement.detail),
         "status": judgement.status,
         "reason": judgement.reason,
         "reply_keys": list(judgement.reply_keys),
@@ -360,7 +367,7 @@ def _write_metrics(
     *,
     pooled: bool,
 ) -> int:
-    rows = queries.load("score/metrics").table(
+    rows = queries.load(scoring.scorer.metrics).table(
         con,
         **scoring.who,
         latents=None if latents is None else list(latents),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lakeinterp.chat.types import Chat
     from lakeinterp.config import ScoreConfig
+    from lakeinterp.lake.bench import Bench
     from lakeinterp.terms import Example, LatentId, Status
 
 ExplanationRole = Literal["own", "borrowed"]
@@ -51,11 +52,20 @@ class Judgement:
 
     item: int
     """Number of the item; the same for every explanation of the latent."""
-    example: Example
-    truth: bool
-    prediction: bool | None
+    example: Example | None
+    """None if the item is no window of the corpus."""
+    truth: bool | None
+    """What `prediction` is held against; None where nothing is predicted."""
+    prediction: bool | None = None
     """None unless `status` is ok."""
     probability: float | None = None
+    """Of `prediction` being true, as the judge gives it."""
+    value: float | None = None
+    """What was measured of the item, in the scorer's unit, where that is no probability."""
+    values: tuple[float, ...] = ()
+    """What was predicted for each token of the example, where the scorer predicts tokens."""
+    detail: Mapping[str, Any] | None = None
+    """What else is needed to understand the item, for example a text that a model wrote."""
     call: int | None = None
     """Number of the call that held the item; items of one call are not independent."""
     status: Status = "ok"
@@ -65,17 +75,24 @@ class Judgement:
 
 
 class Scorer(Protocol):
-    """Judges one explanation on one latent's items."""
+    """Judges one explanation on one latent's items; to be inherited from."""
 
     name: str
     """In the registry, and in the `scorer` column."""
     needs_chat: bool
     """Whether it asks a language model."""
+    uses_explanation: bool = True
+    """False if it judges the latent's examples alone: then nothing is borrowed."""
+    metrics: str = "score/metrics"
+    """The SQL that computes `scores` from its `judgements`; takes what `score/metrics` takes."""
     settings: str
     """Digest of exactly the settings that matter to it, and of its prompts."""
 
     def __init__(self, config: ScoreConfig) -> None:
         """Take the settings; loads the prompts."""
+
+    def prepare(self, bench: Bench) -> None:
+        """Get ready for a unit, before its first task; most scorers need nothing."""
 
     async def judge(self, task: ScoringTask, chat: Chat | None) -> Sequence[Judgement]:
         """Judge every item of a task; a failure is a judgement without a prediction."""

@@ -1,0 +1,1 @@
+"""The subject room: the captured model and its coders, opened again for explainers and scorers."""
