@@ -1,6 +1,6 @@
 """How fast sampling is on a large lake, and against a loop over latents on the same rows.
 
-    python benchmarks/sampling.py [--rows 60M | 8M | 250M] [--folder F] [--statements]
+    python benchmarks/sampling.py [--rows 60M | 8M | 250M] [--folder F] [--units N] [--statements]
 
 Makes the lake once (`generated_lake.py`; kept in the folder) and then measures, each step in a
 process of its own over hard links of the lake, so that every run starts from the same files:
@@ -14,7 +14,9 @@ loop         for a random choice of latents, what the field's tools do for each:
              windows, find those that fire, lay their activations out, rank, draw 40 and 50 by
              quantile and 50 of the silent windows; PyTorch on the same rows, in memory
 
-Memory is the peak of the resident set (VmHWM) of the step's process.
+Memory is the peak of the resident set (VmHWM) of the step's process. CPU time is that of all its
+threads, so that a latent's share of it can be compared where other programs take a part of the
+cores; seconds cannot. `--units` works on the first few units alone.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--loop-latents", type=int, default=200)
     parser.add_argument("--cold", type=int, default=7, help="new processes for one latent")
     parser.add_argument("--workers", type=int, help="units at the same time; default one a core")
+    parser.add_argument("--units", type=int, help="only the first ones; default all")
     parser.add_argument("--steps", nargs="+", default=["statistics", "examples", "loop", "one"])
     parser.add_argument("--statements", action="store_true", help="seconds of each SQL statement")
     parser.add_argument("--step", choices=sorted(STEPS), help=argparse.SUPPRESS)
@@ -93,6 +96,7 @@ def run_step(name: str, work: Path, arguments: argparse.Namespace) -> dict[str, 
     command = [sys.executable, __file__, "--step", name, "--lake", str(work)]
     command += ["--loop-latents", str(arguments.loop_latents)]
     command += ["--workers", str(arguments.workers)] if arguments.workers else []
+    command += ["--units", str(arguments.units)] if arguments.units else []
     command += ["--statements"] if arguments.statements else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -136,12 +140,12 @@ def measured(
     seconds = watch(queries.Query) if arguments.statements else {}
     lake, config = Lake(arguments.lake), Config().sampling
     config = config.model_copy(update={"workers": arguments.workers})
-    start = time.perf_counter()
-    todo = units.units(lake, "generated")
+    start, cpu = time.perf_counter(), time.process_time()
+    todo = units.units(lake, "generated")[: arguments.units]
     with crew_for(lake, "generated", config, hookpoint="layers.0") as crew:
         n_latents = work(crew, todo)
-    spent = time.perf_counter() - start
-    return {"seconds": spent, "latents": n_latents, "mib": peak_mib(), "statements": seconds}
+    spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    return {**spent, "latents": n_latents, "mib": peak_mib(), "statements": seconds}
 
 
 def watch(query: Any) -> dict[str, float]:
@@ -173,16 +177,16 @@ def one_step(arguments: argparse.Namespace) -> dict[str, Any]:
 
     _ = deltalake, duckdb, pyarrow.parquet
     config = Config().sampling
-    latent = os.getpid() * 7919 % 16_384
-    start = time.perf_counter()
+    latent = os.getpid() * 7919 % (256 * (arguments.units or 64))
+    start, cpu = time.perf_counter(), time.process_time()
     lake = lakeinterp.open(arguments.lake)
     row = lake.capture("generated")
     vocabulary = lake.vocabulary(row["tokenizer"])
     sample = units.sample_id(lake, "generated", config)
     unit = Unit(capture="generated", hookpoint="layers.0", bucket=latent // 256)
     found = list(units.examples(lake, unit, sample, vocabulary, latents=[latent]))
-    spent = time.perf_counter() - start
-    return {"seconds": spent, "examples": sum(len(e) for _, e in found), "mib": peak_mib()}
+    spent = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    return {**spent, "examples": sum(len(e) for _, e in found), "mib": peak_mib()}
 
 
 def loop_step(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -198,14 +202,15 @@ def loop_step(arguments: argparse.Namespace) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(0)
         chosen = torch.randperm(16_384, generator=generator)[: arguments.loop_latents].tolist()
         query = "SELECT token, value FROM activations WHERE bucket = $b AND latent = $l"
-        seconds, n = 0.0, 0
+        seconds, cpu, n = 0.0, 0.0, 0
         for latent in chosen:
             rows = con.execute(query, {"b": latent // 256, "l": latent}).fetchnumpy()
             token, value = torch.from_numpy(rows["token"]), torch.from_numpy(rows["value"])
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             n += loop_latent(text, token, value)
             seconds += time.perf_counter() - start
-    return {"seconds": seconds, "latents": n, "mib": peak_mib()}
+            cpu += time.process_time() - used
+    return {"seconds": seconds, "cpu": cpu, "latents": n, "mib": peak_mib()}
 
 
 def loop_latent(text: torch.Tensor, token: torch.Tensor, value: torch.Tensor) -> int:
@@ -266,17 +271,23 @@ def report(
     for name, step in found.items():
         print(
             f"  {name:12} {rates[name]:9,.1f} latents/s   {step['latents']:,} latents in "
-            f"{step['seconds']:.1f} s   peak {step['mib']:,.0f} MiB"
+            f"{step['seconds']:.1f} s   {1000 * step['cpu'] / step['latents']:.2f} CPU-ms each, "
+            f"{step['cpu'] / step['seconds']:.2f} cores busy   peak {step['mib']:,.0f} MiB"
         )
     if cold:
         spent = [1000 * step["seconds"] for step in cold]
         n = max(step["examples"] for step in cold)
         print(
             f"  one latent   {min(spent):9,.1f} ms at best, {statistics.median(spent):.1f} in the "
-            f"median of {len(spent)} processes   {n} examples"
+            f"median of {len(spent)} processes   {1000 * min(s['cpu'] for s in cold):.0f} CPU-ms   "
+            f"{n} examples"
         )
     if {"examples", "loop"} <= rates.keys():
-        print(f"  examples / loop {rates['examples'] / rates['loop']:.1f}")
+        used = {name: step["cpu"] / step["latents"] for name, step in found.items()}
+        print(
+            f"  examples / loop {rates['examples'] / rates['loop']:.1f} by time, "
+            f"{used['loop'] / used['examples']:.1f} by CPU time"
+        )
     for name, step in found.items():
         for statement, seconds in sorted(step.get("statements", {}).items(), key=lambda i: -i[1]):
             print(f"    {name:12} {seconds:7.2f} s  {statement}")

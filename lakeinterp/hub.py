@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lakeinterp.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TIMEOUT_S = 10.0
 """Longest wait for the hub to say whether it knows an id."""
@@ -64,3 +68,19 @@ def not_found(kind: str, name: str, exc: BaseException) -> NotFound:
     if "httpx" in sys.modules and isinstance(exc, sys.modules["httpx"].TransportError):
         return NotFound(kind, name, hint=f"no such folder here, and the hub is not there: {line}")
     return NotFound(kind, name, hint=f"no such folder here, and the hub says: {line}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from writing bars and warnings while a model is loaded."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -18,7 +18,7 @@ from lakeinterp.commands.capture import (
     WhereOption,
     values,
 )
-from lakeinterp.commands.common import Common, console
+from lakeinterp.commands.common import Common, LatentOptions, console
 from lakeinterp.commands.explain import ExplainerOption
 from lakeinterp.commands.outlook import Interval, Outlook, lines
 from lakeinterp.commands.score import ScorersOption
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lakeinterp.chat import Reply, Request
-    from lakeinterp.config import Config
+    from lakeinterp.config import Config, SamplingConfig
     from lakeinterp.lake import Lake
 
 _DEFAULT = Common()
+_ALL = LatentOptions()
 _NAME = "plan"
 _PARTS = 8
 """Shards of the slice: what differs between them makes the intervals."""
@@ -58,6 +59,7 @@ def plan(
     slice_tokens: Annotated[
         int, Parameter(help="Tokens to try it on; more make the intervals smaller.")
     ] = 65_536,
+    chosen: LatentOptions = _ALL,
     common: Common = _DEFAULT,
 ) -> None:
     """Estimate bytes, time, memory and calls from a small slice, before anything runs.
@@ -66,7 +68,7 @@ def plan(
     is asked: prompts are written, counted and thrown away.
     """
     given = values(model, coder, hookpoints, dataset, n_tokens)
-    given |= {"explain.explainer": explainer, "score.scorers": scorers}
+    given |= {"explain.explainer": explainer, "score.scorers": scorers, **chosen.values()}
     config = common.load(given)
     for line in lines(estimate(config, slice_tokens)):
         console().print(line, markup=False, soft_wrap=True)
@@ -76,12 +78,14 @@ def estimate(config: Config, slice_tokens: int) -> Outlook:
     """Capture a slice into a temporary lake and project it on the whole.
 
     Raises:
-        ConfigError: the slice is less than two sequences.
+        ConfigError: the slice is less than two sequences, or the choice of latents is none.
     """
     from lakeinterp.lake import Lake
+    from lakeinterp.lake.selection import check_condition
 
     with tempfile.TemporaryDirectory(prefix="lakeinterp-plan-") as folder:
         small = _sliced(config, slice_tokens, folder)
+        check_condition(Lake(folder), config.sampling)
         clock = _Clock()
         from lakeinterp.capture import capture
 
@@ -138,7 +142,7 @@ def _outlook(config: Config, small: Config, lake: Lake, n_seen: int, clock: _Clo
     rows = Interval(*(n_tokens * v for v in per_token))
     shard_growth = config.capture.shard_tokens - small.capture.shard_tokens
     memory += int(max(0, shard_growth) * per_token.expected * _ROW_BYTES * _COPIES)
-    statistics = small.sampling.model_copy(update={"latents": (0,)})
+    statistics = small.sampling.model_copy(update={"latents": (0,), "where": ""})
     sample(lake, small.model_copy(update={"sampling": statistics}))
     found = {
         "n_tokens": n_tokens,
@@ -236,8 +240,31 @@ def _latents(lake: Lake, config: Config, ratio: float) -> Interval:
             .fetchall()
         )
     cap = len(config.sampling.latents) or config.sampling.max_latents or sys.maxsize
-    totals = [sum(min(row[column], cap) for row in rows) for column in (3, 4, 5)]
+    shares = [_share(lake, config.sampling, str(row[0]), int(row[1])) for row in rows]
+    totals = [
+        sum(min(share * row[column], cap) for row, share in zip(rows, shares, strict=True))
+        for column in (3, 4, 5)
+    ]
     return Interval(*map(float, totals))
+
+
+def _share(lake: Lake, sampling: SamplingConfig, hookpoint: str, n_latents: int) -> float:
+    """Return which share of the latents that fire in the slice fulfils `sampling.where`.
+
+    Raises:
+        ConfigError: a listed latent is outside the coder's width.
+    """
+    from lakeinterp.lake.selection import chosen_latents
+
+    every = {"max_latents": None, "min_windows": 1}
+    among = sampling.model_copy(update=every)
+    chosen = chosen_latents(lake, _NAME, hookpoint, among, n_latents=n_latents)
+    if sampling.latents or not sampling.where:
+        return 1.0
+    firing = among.model_copy(update={"where": ""})
+    return len(chosen) / max(
+        1, len(chosen_latents(lake, _NAME, hookpoint, firing, n_latents=n_latents))
+    )
 
 
 class _Asked(NamedTuple):
@@ -263,7 +290,8 @@ def _probe(lake: Lake, small: Config) -> tuple[list[_Asked], int]:
         latents = tuple(latent for latent, _ in busiest.fetchall())
     if not latents:
         return [], 0
-    sampling = small.sampling.model_copy(update={"latents": latents, "max_latents": None})
+    chosen = {"latents": latents, "max_latents": None, "where": ""}
+    sampling = small.sampling.model_copy(update=chosen)
     probed = small.model_copy(update={"sampling": sampling})
     sample(lake, probed, capture=_NAME, hookpoints=[hookpoint])
     asked: list[_Asked] = []

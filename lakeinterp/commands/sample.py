@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lakeinterp.config import Config
+    from lakeinterp.sampling import SampledUnit
     from lakeinterp.terms import Unit
 
 _DEFAULT = Common()
@@ -43,9 +45,13 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
     from lakeinterp.commands.progress import UnitProgress
     from lakeinterp.lake import Lake
     from lakeinterp.sampling import sample as sample_now
+    from lakeinterp.sampling import similar
 
     start = time.monotonic()
     lake = Lake(config.lake, storage_options=config.store_options())
+    if similar.needed(config.sampling):
+        with UnitProgress("embed", "windows") as embedded:
+            similar.prepare(lake, capture, config.sampling, progress=embedded)
     with UnitProgress("sample") as bar:
 
         def progress(step: str, unit: Unit, done: int, total: int) -> None:
@@ -72,12 +78,36 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
         name: sum(getattr(unit, name) for unit in done)
         for name in ("n_latents", "n_ok", "n_rare", "n_dead", "n_dense", "n_drawn", "n_examples")
     }
-    n_short = sum(len(unit.shortfalls) for unit in done)
     out = console()
     out.print(
         f"sampled {total['n_latents']:,} latents ({total['n_ok']:,} ok, {total['n_rare']:,} rare, "
         f"{total['n_dead']:,} dead, {total['n_dense']:,} dense); {total['n_examples']:,} examples "
         f"of {total['n_drawn']:,} latents in {time.monotonic() - start:.1f} s"
     )
-    if n_short:
-        out.print(f"  {n_short:,} draws found fewer windows than asked for: the corpus has no more")
+    for line in (*unchosen(done), *shortfalls(done)):
+        out.print(line, soft_wrap=True)
+
+
+def unchosen(done: Sequence[SampledUnit]) -> list[str]:
+    """Return a line if the settings choose no latent, or some of which nothing is drawn."""
+    n = sum(unit.n_selected for unit in done)
+    if not n:
+        return ["  no latent fulfils sampling.latents, sampling.where and sampling.min_windows"]
+    n_few = n - sum(unit.n_drawn for unit in done)
+    why = "fires in fewer windows than sampling.min_windows: no examples"
+    return [f"  {n_few:,} of {n:,} latents chosen: {why}"] if n_few else []
+
+
+def shortfalls(done: Sequence[SampledUnit]) -> list[str]:
+    """Return what was asked for and is not in the corpus, a line for each role and stratum."""
+    latents: Counter[str] = Counter()
+    windows: Counter[str] = Counter()
+    for short in (short for unit in done for short in unit.shortfalls):
+        kind = f"{short.role} · {short.stratum.replace('_', ' ')}"
+        latents[kind] += short.n_latents
+        windows[kind] += short.n_missing
+    return [
+        f"  {kind}: {windows[kind]:,} windows short in {n:,} latent{'s'[: n != 1]}; "
+        "the corpus has no more"
+        for kind, n in sorted(latents.items())
+    ]

@@ -10,9 +10,11 @@ from lakeinterp.config.section import Positive, Section, Share
 
 NotNegative = Annotated[int, Field(ge=0)]
 
+_MOST_LISTED = 2**24
+"""Latents that one range may name; the widest coders have a few millions."""
 
 Draw = Literal["top", "random", "quantiles", "mix", "importance"]
-"""Names of the statements of `sql/sampling/draws` and what they are combined to."""
+"""Names of the draws of `lakeinterp.sampling.orders`."""
 
 
 def _numbers(value: object) -> object:
@@ -28,7 +30,10 @@ def _numbers(value: object) -> object:
         first, dash, last = (text.strip() for text in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError(f"write numbers and ranges, for example 0-99,512, not {part!r}")
-        found += range(int(first), int(last or first) + 1)
+        inside = range(int(first), int(last or first) + 1)
+        if not 0 < len(inside) <= _MOST_LISTED:
+            raise ValueError(f"{part!r} names no latents, or more than a coder has")
+        found += inside
     return found
 
 
@@ -48,7 +53,8 @@ class SamplingConfig(Section):
     all with the same chance; `quantiles` as many from each quantile; `mix` first the strongest, as
     many as `mix_top` says, then `quantiles` of the rest; `importance` any, with a chance that grows
     with the sum of a window's activations. All but `top` give every window a known chance, so that
-    `weight` makes estimates unbiased."""
+    `weight` makes estimates unbiased; a `mix` only if what its strongest leave is a window or more
+    for each quantile."""
     score_draw: Draw = "quantiles"
     """How the scorers' activating windows are drawn."""
     mix_top: Share = 0.2
@@ -62,11 +68,16 @@ class SamplingConfig(Section):
     n_random: Annotated[int, Field(ge=0)] = 50
     """Windows without the latent, uniform over the scorers' documents."""
     n_same_token: NotNegative = 0
-    """Windows without the latent about one of the tokens it peaks on, for the scorers."""
+    """Windows without the latent about one of the tokens it peaks on, for the scorers. Off by
+    default, as all hard kinds are: a judge has more to read, and they count in the false positive
+    rate of their own kind alone, in no other score. Of the hard kinds the first to turn on: rules
+    that count tokens called them active three times as often as random windows."""
     n_neighbour: NotNegative = 0
-    """Windows without the latent in which one of its nearest latents fires, for the scorers."""
+    """Windows without the latent in which one of its nearest latents fires, for the scorers.
+    Which latents are near is counted once for a hookpoint."""
     n_similar: NotNegative = 0
-    """Windows without the latent whose text is nearest to some of its own, for the scorers."""
+    """Windows without the latent whose text is nearest to some of its own, for the scorers. Takes
+    an embedding of every window of the corpus, made once."""
     n_explain_same_token: NotNegative = 0
     """As `n_same_token`, from the explainer's documents, for explainers that contrast."""
     n_explain_neighbour: NotNegative = 0

@@ -24,3 +24,5 @@ class Bench:
     hookpoint: str
     sample: str
     """Digest of the examples that explanations are made from and judged on."""
+    latents: tuple[int, ...] = ()
+    """Of the unit, those that will be worked on, sorted."""

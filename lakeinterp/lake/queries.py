@@ -112,10 +112,21 @@ def load(name: str) -> Query:
     Raises:
         NotFound: there is no such file; the message lists those there are.
     """
-    path = ROOT / f"{name}.sql"
-    if not path.is_file():
-        raise NotFound("query", name, names())
-    return parse(name, path.read_text(encoding="utf-8"))
+    return parse(name, text(name))
+
+
+@cache
+def text(name: str) -> str:
+    """Return what a query's file holds.
+
+    Raises:
+        NotFound: there is no such file; the message lists those there are.
+    """
+    try:
+        with open(f"{ROOT}/{name}.sql", encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFound("query", name, names()) from None
 
 
 def names(folder: str = "") -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakeinterp.errors import LakeError, NotFound, SchemaError
+from lakeinterp.errors import LakeError, NotFound
 from lakeinterp.lake import commits
 from lakeinterp.lake import connect as connections
 from lakeinterp.lake import schema as schemas
 from lakeinterp.lake.faults import translated
+from lakeinterp.lake.fit import as_records, as_table, require_readable
 from lakeinterp.lake.store import Store, Written
 from lakeinterp.lake.vocabulary import Vocabulary
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     import duckdb
     import polars as pl
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 _ASKED_OFTEN = ("captures", "hookpoints")
-_READABLE_FEATURES = {"timestampNtz", "vacuumProtocolCheck", "v2Checkpoint", "domainMetadata"}
 
 
 class Lake:
@@ -39,6 +39,8 @@ class Lake:
         self.store = Store(str(root), storage_options)
         self.root = self.store.root
         self._local = threading.local()
+        self._lock = threading.Lock()
+        self._database: duckdb.DuckDBPyConnection | None = None
         self._rows: dict[tuple[str, str | None], tuple[int, list[dict[str, Any]]]] = {}
 
     def __repr__(self) -> str:
@@ -63,7 +65,7 @@ class Lake:
                 opened[name] = found
             else:
                 return None
-        _check_readable(name, opened[name])
+        require_readable(name, opened[name])
         return opened[name]
 
     def _open(self, name: str) -> DeltaTable | None:
@@ -91,6 +93,10 @@ class Lake:
         """Return the names of the tables that exist, in the order of the data."""
         return [name for name in schemas.TABLES if self.table(name) is not None]
 
+    def is_there(self) -> bool:
+        """Whether any table exists; the first that does is enough."""
+        return any(self.table(name) is not None for name in schemas.TABLES)
+
     def create(self, name: str) -> DeltaTable:
         """Return the table, made empty if it is not there; safe beside other writers."""
         from deltalake import DeltaTable
@@ -109,7 +115,7 @@ class Lake:
                     partition_by=list(definition.partition) or None,
                     name=name,
                     description=definition.about,
-                    configuration={schemas.VERSION_KEY: schemas.VERSION},
+                    configuration=schemas.CONFIGURATION,
                     storage_options=self.store.options,
                     raise_if_key_not_exists=False,
                 )
@@ -273,6 +279,13 @@ class Lake:
         """
         return connections.connect(self, where)
 
+    def reader(self) -> duckdb.DuckDBPyConnection:
+        """Return a new connection to the database that this lake keeps for small reads."""
+        with self._lock:
+            if self._database is None:
+                self._database = connections.database(self)
+            return self._database.cursor()
+
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
         """Run one read-only statement over the tables and return DuckDB's relation.
 
@@ -317,9 +330,9 @@ class Lake:
         query = f"SELECT * FROM {name}{clause} ORDER BY {', '.join(definition.key)}"
         with (
             translated(self.store.address(name)),
-            connections.connect_to(self, [name], {name: where} if where else {}) as con,
+            connections.reading(self, [name], {name: where} if where else {}) as con,
         ):
-            return list(con.sql(query).to_arrow_table().to_pylist())
+            return as_records(con.sql(query).to_arrow_table())
 
     def one(self, name: str, where: str) -> dict[str, Any]:
         """Return the one row that fulfils a SQL condition.
@@ -356,7 +369,7 @@ class Lake:
         query = f"SELECT token_id, bytes, special FROM vocabulary WHERE {mine} ORDER BY token_id"
         with (
             translated(self.store.address("vocabulary")),
-            connections.connect_to(self, ["vocabulary"], {"vocabulary": mine}) as con,
+            connections.reading(self, ["vocabulary"], {"vocabulary": mine}) as con,
         ):
             rows = con.sql(query).to_arrow_table()
         if not rows.num_rows:
@@ -378,42 +391,3 @@ def _span(rows: pa.Table, column: str) -> str:
 def where(**values: str | int) -> str:
     """Return `column = literal AND …`."""
     return " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
-
-
-def as_table(
-    definition: schemas.Table, rows: pa.Table | Sequence[Mapping[str, object]]
-) -> pa.Table:
-    """Return rows as an Arrow table of exactly the table's schema.
-
-    Raises:
-        SchemaError: a column is missing, unknown, or of another type.
-    """
-    if not isinstance(rows, pa.Table):
-        if wrong := {c for row in rows for c in row.keys() ^ set(definition.columns)}:
-            raise SchemaError(f"{definition.name}: missing or unknown columns {sorted(wrong)}")
-        try:
-            return pa.Table.from_pylist([dict(row) for row in rows], schema=definition.schema)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as exc:
-            raise SchemaError(f"{definition.name}: {exc}") from exc
-    if sorted(rows.schema.names) != sorted(definition.columns):
-        wrong = set(rows.schema.names) ^ set(definition.columns)
-        raise SchemaError(f"{definition.name}: missing or unknown columns {sorted(wrong)}")
-    try:
-        return rows.select(definition.columns).cast(definition.schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as exc:
-        raise SchemaError(f"{definition.name}: {exc}") from exc
-
-
-def _check_readable(name: str, delta: DeltaTable) -> None:
-    found = delta.metadata().configuration.get(schemas.VERSION_KEY)
-    if found != schemas.VERSION:
-        raise SchemaError(
-            f"{name}: written in table version {found}, this lakeinterp reads {schemas.VERSION}; "
-            "install the lakeinterp that wrote it, or export and import the lake"
-        )
-    features = set(delta.protocol().reader_features or ()) - _READABLE_FEATURES
-    if features:
-        raise SchemaError(
-            f"{name}: another engine gave the table {sorted(features)}, which plain Parquet "
-            "readers misread; rewrite it without (deletion vectors: REORG TABLE … APPLY (PURGE))"
-        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lakeinterp.errors import LakeError, NotFound
 from lakeinterp.lake import queries
-from lakeinterp.lake.connect import connect_to
+from lakeinterp.lake.connect import reading
 from lakeinterp.lake.selection import chosen_latents
 from lakeinterp.lake.tables import where
 from lakeinterp.terms import Example, Unit, digest
@@ -111,7 +111,7 @@ def _draws() -> str:
     Comments and spaces do not count. `_CODE` stands for the part that is written in Python.
     """
     names = {*queries.names("sampling"), *queries.names("strata"), "macros/mix"} - _READERS
-    lines = [line for name in sorted(names) for line in queries.load(name).sql.splitlines()]
+    lines = [line for name in sorted(names) for line in queries.text(name).splitlines()]
     return digest([_CODE, " ".join(" ".join(x for x in lines if not x.startswith("--")).split())])
 
 
@@ -243,7 +243,7 @@ def examples(
         latents: Only these; None gives all that have examples.
     """
     key = where(capture=unit.capture, hookpoint=unit.hookpoint, bucket=unit.bucket)
-    with connect_to(lake, ["examples"], {"examples": key}) as con:
+    with reading(lake, ["examples"], {"examples": key}) as con:
         wanted = list(latents) if latents is not None else list(latents_of(lake, unit))
         cursor = queries.load("sampling/examples").run(
             con,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,8 @@ class Vocabulary:
     """UTF-8 bytes of each token, by token id; a token may hold part of a character."""
     special: frozenset[int] = frozenset()
     """Ids of tokens that are no text: beginning and end of text, padding, …"""
+    _whole: dict[int, str | None] = field(default_factory=dict, repr=False, compare=False)
+    """Text of the tokens met so far, None for one that is not whole characters."""
 
     @classmethod
     def of(cls, tokenizer: str, rows: pa.Table) -> Vocabulary:
@@ -44,6 +46,15 @@ class Vocabulary:
         A character spread over several tokens belongs to the one that completes it. Bytes that
         are no UTF-8, for example where a window cuts a character, become U+FFFD.
         """
+        tokens, whole = tuple(tokens), self._whole
+        for token in set(tokens) - whole.keys():
+            try:
+                whole[token] = self._bytes_of(token).decode()
+            except UnicodeDecodeError:
+                whole[token] = None
+        found = tuple([whole[token] for token in tokens])
+        if _are_texts(found):
+            return found
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         pieces = [decoder.decode(self._bytes_of(token)) for token in tokens]
         if pieces:
@@ -58,3 +69,7 @@ class Vocabulary:
         if 0 <= token < len(self.encoded):
             return self.encoded[token]
         return f"<token {token}>".encode()
+
+
+def _are_texts(found: tuple[str | None, ...]) -> TypeGuard[tuple[str, ...]]:
+    return None not in found

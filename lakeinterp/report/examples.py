@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ _N_TOKENS = 5
 _PALE, _STRONG = (255, 237, 213), (234, 88, 12)
 _OPEN, _CLOSE = "«", "»"
 """Around active text where there is no colour."""
+_BETWEEN = re.compile(f"{_CLOSE}( ?){_OPEN}")
+"""Between active tokens that follow each other: they are marked as one."""
 
 Row = dict[str, Any]
 
@@ -43,6 +46,8 @@ class Selection:
     """None shows all."""
     n: int = 3
     """Examples of each role, stratum and quantile, the strongest first."""
+    shows_place: bool = False
+    """Whether each example's document and first token stand behind it."""
 
 
 def tokens_of(lake: Lake, tokenizer: str, token_ids: Iterable[int]) -> Vocabulary:
@@ -112,6 +117,27 @@ def nearest(rows: Sequence[Row]) -> list[Text]:
     ]
 
 
+def strongest(
+    rows: Sequence[Row], vocabulary: Vocabulary, largest: float | None, n_windows: int,
+    selection: Selection, *, is_coloured: bool,
+) -> Iterator[RenderableType]:  # fmt: skip
+    """Yield the strongest of all windows of a latent under one heading.
+
+    Args:
+        rows: Activating windows in the manner of `examples`, the strongest of each role.
+        vocabulary: Knows their tokens.
+        largest: The latent's largest activation, what the strongest shade stands for.
+        n_windows: Windows in which the latent fires.
+        selection: How they are shown; `n` is not looked at.
+        is_coloured: Whether to shade; else active text stands in « ».
+    """
+    if rows:
+        yield Text("")
+        yield heading("strongest", f"{len(rows)} of {words.count(n_windows)} windows")
+        ordered = sorted(rows, key=lambda row: (-row["peak"], row["start"]))
+        yield from _lines(ordered, vocabulary, largest, selection, is_coloured=is_coloured)
+
+
 def listing(
     rows: Sequence[Row], vocabulary: Vocabulary, largest: float | None, selection: Selection,
     *, is_coloured: bool,
@@ -136,18 +162,30 @@ def listing(
         section = list(group)
         yield Text("")
         yield _title(role, stratum, quantile, n_quantiles, section)
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(justify="right", no_wrap=True)
-        grid.add_column(overflow="fold")
-        for row in section[: selection.n]:
-            shown = _text(row, vocabulary, largest, is_coloured=is_coloured)
-            peak = words.number(float(row["peak"])) if stratum == "activating" else "–"
-            if is_coloured:
-                grid.add_row(f"  {peak}", shown)
-            else:
-                yield Text(f"{peak:>7}  ").append_text(shown)
+        first = section[: selection.n]
+        yield from _lines(first, vocabulary, largest, selection, is_coloured=is_coloured)
+
+
+def _lines(
+    rows: Sequence[Row], vocabulary: Vocabulary, largest: float | None, selection: Selection,
+    *, is_coloured: bool,
+) -> Iterator[RenderableType]:  # fmt: skip
+    """Yield a line for each example, on a terminal a grid of them, so that long text is indented.
+
+    A peak stands before each activating one, a dash before the others.
+    """
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for row in rows:
+        shown = _text(row, vocabulary, largest, selection, is_coloured=is_coloured)
+        peak = words.number(float(row["peak"])) if row["stratum"] == "activating" else "–"
         if is_coloured:
-            yield grid
+            grid.add_row(f"  {peak}", shown)
+        else:
+            yield Text(f"{peak:>7}  ").append_text(shown)
+    if is_coloured:
+        yield grid
 
 
 def _section(row: Row) -> tuple[str, str, int | None]:
@@ -174,7 +212,10 @@ def _title(
     return heading(" · ".join(parts), f"{words.count(len(section))} drawn{stood_for}")
 
 
-def _text(row: Row, vocabulary: Vocabulary, largest: float | None, *, is_coloured: bool) -> Text:
+def _text(
+    row: Row, vocabulary: Vocabulary, largest: float | None, selection: Selection,
+    *, is_coloured: bool,
+) -> Text:  # fmt: skip
     """Return an example's text on one line, with what else is known of it behind."""
     text = Text()
     found = shading.runs(vocabulary.pieces(row["tokens"]), row["values"], largest)
@@ -183,17 +224,21 @@ def _text(row: Row, vocabulary: Vocabulary, largest: float | None, *, is_coloure
         if run.level and is_coloured:
             text.append(shown, style=_shade(run.level))
         elif run.level:
-            text.append(f"{_OPEN}{shown}{_CLOSE}")
+            # A token's leading space stays outside, as a reader would mark the word.
+            word = shown.lstrip(" ") or shown
+            text.append(f"{shown[: len(shown) - len(word)]}{_OPEN}{word}{_CLOSE}")
         else:
             text.append(shown)
     if not is_coloured:
-        text = Text(text.plain.replace(_CLOSE + _OPEN, ""))
-    notes = [f"document {row['document']}"]
+        text = Text(_BETWEEN.sub(r"\1", text.plain))
+    notes = []
     if row["neighbour"] is not None:
-        notes.insert(0, f"latent {row['neighbour']} fires ({row['similarity']:.2f})")
+        notes.append(f"latent {row['neighbour']} fires ({row['similarity']:.2f})")
     elif row["similarity"] is not None:
-        notes.insert(0, f"similarity {row['similarity']:.2f}")
-    return text.append(f"  [{'; '.join(notes)}]", style="dim")
+        notes.append(f"similarity {row['similarity']:.2f}")
+    if selection.shows_place:
+        notes.append(f"document {row['document']}, token {row['start']}")
+    return text.append(f"  [{'; '.join(notes)}]", style="dim") if notes else text
 
 
 def _shade(level: int) -> str:

@@ -129,40 +129,38 @@ def count(rows: pa.Table, corpus: Corpus, *, first: int, n_levels: int, n_top: i
         n_top: Tokens listed a side, most often first, of equally many those with smaller ids.
     """
     latent, token, value = (rows[name].to_numpy() for name in ("latent", "token", "value"))
-    if not (inside := _inside(token, corpus.tile_of)).all():
-        latent, token, value = latent[inside], token[inside], value[inside]
+    known = token < len(corpus.tile_of)
+    tile = corpus.tile_of[token if known.all() else np.where(known, token, 0)]
+    if not (inside := known & (tile >= 0)).all():
+        columns = (latent, token, value, tile)
+        latent, token, value, tile = (column[inside] for column in columns)
     owner = _narrow(latent - first)
     if np.any(owner[1:] < owner[:-1]):
         order = np.argsort(owner, kind="stable")
-        owner, token, value = owner[order], token[order], value[order]
+        owner, token, value, tile = (column[order] for column in (owner, token, value, tile))
     begins = np.flatnonzero(owner[1:] != owner[:-1]) + 1
     edges = np.concatenate([[0], begins, [len(owner)]]) if len(owner) else np.zeros(1, np.int64)
     latents = owner[edges[:-1]].astype(np.int32) + np.int32(first)
-    at = _runs(corpus.codes["at"][token], edges)
-    starts = corpus.codes["before"][token] == len(corpus.token_ids)
+    beside = {side: codes[token] for side, codes in corpus.codes.items()}
+    runs = {side: _runs(codes, edges) for side, codes in beside.items()}
+    starts = np.cumsum(np.append(0, beside["before"] == len(corpus.token_ids)))
     heights, levels = _values(value, edges, n_levels)
     counted = {
         "latent": latents,
         "n_activations": np.diff(edges),
-        "n_first": _total(np.repeat(np.arange(len(latents)), np.diff(edges))[starts], latents),
-        "n_special": _total(at.owner, latents, corpus.special[at.value] * at.n).astype(np.int64),
+        "n_first": np.diff(starts[edges]),
+        "n_special": _specials(corpus, runs["at"], latents),
         "max": np.maximum.reduceat(value, edges[:-1]) if len(latents) else value,
         "total": _total(heights.owner, latents, heights.value.astype(np.float64) * heights.n),
         "quantiles": levels,
-        **_spread(corpus, token, edges),
+        **_spread(corpus, tile, edges),
     }
     return Counts(
         pa.table(counted),
-        _listed(corpus, token, edges, latents, at, n_top),
+        _listed(corpus, runs, latents, n_top),
         _bars(heights, latents),
         _placed(corpus.part_of[token], edges, latents),
     )
-
-
-def _inside(token: Array, tile_of: Array) -> Array:
-    inside = token < len(tile_of)
-    inside[inside] = tile_of[token[inside]] >= 0
-    return inside
 
 
 def _coded(text: Array) -> tuple[Array, Array]:
@@ -189,7 +187,8 @@ def _runs(values: Array, edges: Array) -> _Runs:
     is_new[1:] = values[1:] != values[:-1]
     is_new[edges[:-1]] = True
     begins = np.flatnonzero(is_new)
-    owner = np.searchsorted(edges, begins, side="right") - 1
+    n_each = np.diff(np.searchsorted(begins, edges))
+    owner = np.repeat(np.arange(len(n_each)), n_each)
     return _Runs(owner, values[begins], np.diff(np.append(begins, len(values))))
 
 
@@ -218,14 +217,13 @@ def _values(value: Array, edges: Array, n_levels: int) -> tuple[_Runs, pa.Array]
     return runs, pa.ListArray.from_arrays(offsets, runs.value[at])
 
 
-def _spread(corpus: Corpus, token: Array, edges: Array) -> dict[str, Array]:
+def _spread(corpus: Corpus, tile: Array, edges: Array) -> dict[str, Array]:
     """Return in how many tiles and documents each latent fires."""
     n_owners = len(edges) - 1
-    owner = np.repeat(np.arange(n_owners), np.diff(edges))
-    key = owner << 40 | corpus.tile_of[token]
-    key = key[np.append(True, key[1:] != key[:-1])] if len(key) else key
-    if np.any(key[1:] <= key[:-1]):
-        key = np.unique(key)
+    key = np.repeat(np.arange(n_owners) << 40, np.diff(edges)) | tile
+    key = _distinct(key)
+    if np.any(key[1:] < key[:-1]):
+        key = _distinct(np.sort(key))
     windows = np.bincount(key >> 40, minlength=n_owners)
     documents = _runs(corpus.document_of[key & (2**40 - 1)], np.append(0, np.cumsum(windows)))
     return {
@@ -234,13 +232,19 @@ def _spread(corpus: Corpus, token: Array, edges: Array) -> dict[str, Array]:
     }
 
 
-def _listed(
-    corpus: Corpus, token: Array, edges: Array, latents: Array, at: _Runs, n_top: int
-) -> pa.Table:
+def _distinct(numbers: Array) -> Array:
+    """Return numbers without those equal to the one before them."""
+    return numbers[np.append(True, numbers[1:] != numbers[:-1])] if len(numbers) else numbers
+
+
+def _specials(corpus: Corpus, at: _Runs, latents: Array) -> Array:
+    return _total(at.owner, latents, corpus.special[at.value] * at.n).astype(np.int64)
+
+
+def _listed(corpus: Corpus, runs: dict[str, _Runs], latents: Array, n_top: int) -> pa.Table:
     tables = []
     for side in SIDES:
-        runs = at if side == "at" else _runs(corpus.codes[side][token], edges)
-        best = _best(runs, len(corpus.token_ids), len(latents), n_top)
+        best = _best(runs[side], len(corpus.token_ids), len(latents), n_top)
         columns = {
             "latent": latents[best.owner],
             "side": pa.repeat(pa.scalar(side), len(best.owner)),
@@ -259,10 +263,13 @@ def _best(runs: _Runs, n_codes: int, n_owners: int, n_top: int) -> _Runs:
     kept = []
     for owner in range(n_owners):
         mine = rank[edges[owner] : edges[owner + 1]]
-        mine = np.partition(mine, -n_top)[-n_top:] if len(mine) > n_top else mine
-        kept.append(mine[mine >= 0])
+        if len(mine) > n_top:
+            mine.partition(len(mine) - n_top)
+            mine = mine[-n_top:]
+        kept.append(mine)
     found = np.concatenate(kept) if kept else rank[:0]
     owners = np.repeat(np.arange(n_owners), list(map(len, kept)))
+    found, owners = found[found >= 0], owners[found >= 0]
     return _Runs(owners, n_codes - (found & 0xFFFFFFFF), found >> 32)
 
 

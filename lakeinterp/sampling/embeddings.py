@@ -1,4 +1,4 @@
-"""Vectors of texts and an index over them that lies in files and is read a part at a time.
+"""An index over vectors of texts that lies in files and is read a part at a time.
 
 Shapes: N texts, D width of a vector, Q queries, K neighbours.
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lakeinterp import hub
 from lakeinterp.errors import MissingExtra
-from lakeinterp.fingerprint import fingerprint
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -22,65 +20,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from lakeinterp.embedder import Embedder
+
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
 
-TEXTS_A_PART = 65_536
-"""Texts whose vectors lie in one file; at a width of 384 it has 100 MB."""
-
-
-class Embedder(Protocol):
-    """Turns texts into vectors."""
-
-    @property
-    def identity(self) -> str:
-        """What tells its vectors from those of another."""
-        ...
-
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """Return the vectors of texts, [N, D], each of length one."""
-        ...
-
-
-class SentenceEmbedder:
-    """A model of `sentence-transformers`, loaded when the first text comes.
-
-    Args:
-        name: Folder or hub id.
-        revision: Of a hub model.
-
-    Raises:
-        NotFound: there is no such model.
-    """
-
-    def __init__(self, name: str, revision: str | None = None) -> None:
-        hub.require("model", name)
-        self._name, self._revision = name, revision
-        self._model: Any = None
-        is_folder = Path(name).expanduser().is_dir()
-        self.identity = fingerprint(Path(name).expanduser()) if is_folder else f"{name}@{revision}"
-
-    def __call__(self, texts: Sequence[str]) -> Floats:
-        """Return the vectors of texts, [N, D]."""
-        if self._model is None:
-            self._model = self._load()
-        found = self._model.encode(
-            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False
-        )
-        return np.ascontiguousarray(found, dtype=np.float32)
-
-    def _load(self) -> Any:
-        try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as exc:
-            raise MissingExtra("similar text", "embed", "sentence-transformers") from exc
-        try:
-            return SentenceTransformer(
-                str(Path(self._name).expanduser()) if Path(self._name).is_dir() else self._name,
-                revision=self._revision,
-            )
-        except hub.failures() as exc:
-            raise hub.not_found("embedding model", self._name, exc) from exc
+TEXTS_A_PART = 16_384
+"""Texts whose vectors lie in one file, what a kill costs; at a width of 384 it has 25 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +117,15 @@ class Index:
 def index_name(*made_from: object) -> str:
     """Return the name of the folder for an index, by all that decides its vectors."""
     return digest(list(made_from))
+
+
+def require_index() -> None:
+    """Refuse to go on where no index can be built.
+
+    Raises:
+        MissingExtra: faiss is not installed.
+    """
+    _faiss()
 
 
 def _faiss() -> Any:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from lakeinterp.errors import LakeError
 from lakeinterp.lake import queries
+from lakeinterp.lake.fit import as_table
+from lakeinterp.lake.schema import TABLES
 from lakeinterp.lake.tables import where
-from lakeinterp.lake.units import examples_app, latents_of, selected_latents
+from lakeinterp.lake.units import examples_app
 from lakeinterp.sampling.audit import audit
+from lakeinterp.sampling.choice import choose
 from lakeinterp.sampling.draws import asked, draw_windows
-from lakeinterp.sampling.session import session_for, stamp, unit_key
+from lakeinterp.sampling.session import session_for, unit_key
+from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
     from lakeinterp.lake.tables import Lake
     from lakeinterp.sampling.session import Session
     from lakeinterp.terms import Unit
+
+_WRITER: dict[str, Any] = {
+    "compression": "zstd",
+    "compression_level": 1,
+    "use_dictionary": [
+        *("sample", "latent", "role", "stratum", "quantile", "population", "weight"),
+        *("tokens.list.element", "values.list.element"),
+    ],
+    "write_statistics": ["sample", "latent"],
+    "row_group_size": 16_384,
+}
+"""How Parquet is written: of `pyarrow.parquet.ParquetWriter`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,23 +87,59 @@ def examples_unit(
         AuditFailed: a drawn row breaks a rule; nothing was written.
         Conflict: other writers won every retry.
     """
-    selected = selected_latents(lake, unit, config)
     with session_for(lake, unit, config, session) as opened:
-        _require_statistics(opened, unit)
-        app = examples_app(unit, opened.sample)
-        made_from = stamp((), opened.sample)
-        is_stale = lake.committed("examples", app) != made_from
-        todo = selected if is_stale else _missing(opened, unit, selected)
-        if not todo and not is_stale:
-            return _drawn(opened, unit, selected, is_new=False)
-        rows = draw(opened, unit, todo)
-        audit(opened, unit, rows)
-        scope = where(sample=opened.sample, **unit_key(unit))
-        if not is_stale:
-            scope += f" AND latent IN ({', '.join(map(str, todo))})"
-        lake.replace("examples", rows, where=scope, app=app, version=made_from)
-        opened.refresh("examples")
-        return _drawn(opened, unit, selected, is_new=True)
+        selected = choose(opened, unit)
+        is_new = _written(opened, unit, selected)
+        if is_new:
+            opened.refresh("examples")
+        return _drawn(opened, unit, selected, is_new=is_new)
+
+
+def _written(session: Session, unit: Unit, selected: Sequence[int]) -> bool:
+    """Write the examples that the lake lacks; return whether there were any."""
+    app = examples_app(unit, session.sample)
+    if not session.lake.committed("examples", app):
+        rows = _audited(session, unit, selected)
+        if _publish(session, unit, rows, selected):
+            return True
+        # Another writer was the first, perhaps for other latents.
+    session.refresh("examples")
+    if not (todo := _missing(session, unit, selected)):
+        return False
+    rows = _audited(session, unit, todo)
+    scope = where(sample=session.sample, **unit_key(unit))
+    scope += f" AND latent IN ({', '.join(map(str, todo))})"
+    session.lake.replace("examples", rows, where=scope, app=app, version=1)
+    return True
+
+
+def _audited(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:
+    rows = draw(session, unit, latents)
+    audit(session, unit, rows)
+    return rows
+
+
+def _publish(session: Session, unit: Unit, rows: pa.Table, latents: Sequence[int]) -> bool:
+    """Commit a unit's first rows of a sample, unless another writer has.
+
+    A file of its own costs half of what Delta's writer takes, which first looks for rows to
+    replace.
+    """
+    partition, table = unit_key(unit), TABLES["examples"]
+    files = []
+    if rows.num_rows:
+        file = session.lake.store.write_parquet(
+            table.name,
+            as_table(table, rows).drop_columns(list(partition)),
+            schema=table.schema,
+            partition=partition,
+            name=f"{session.sample}-{digest(list(latents))}",
+            statistics=("sample", "latent"),
+            **_WRITER,
+        )
+        files.append(file)
+    app = examples_app(unit, session.sample)
+    return session.lake.publish(table.name, files, app=app, version=1)
 
 
 def draw(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:
@@ -110,26 +160,6 @@ def _repeated(value: str | int, n: int) -> pa.Array:
     if isinstance(value, int):
         return pa.repeat(pa.scalar(value, pa.int32()), n)
     return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n), [value])
-
-
-def _require_statistics(session: Session, unit: Unit) -> None:
-    """Refuse to choose latents before all that the choice is among have been counted."""
-    inside = latents_of(session.lake, unit)
-    if session.config.max_latents is not None:
-        key = where(capture=unit.capture, hookpoint=unit.hookpoint)
-        inside = range(session.lake.one("hookpoints", key)["n_latents"])
-    counted = queries.load("stats/statuses").table(
-        session.con,
-        capture=unit.capture,
-        hookpoint=unit.hookpoint,
-        first=inside.start,
-        stop=inside.stop,
-    )
-    if pc.sum(counted["n"]).as_py() != len(inside):
-        raise LakeError(
-            f"{unit}: the lake lacks statistics of its latents; "
-            "run statistics_unit on every unit of the hookpoint first"
-        )
 
 
 def _missing(session: Session, unit: Unit, selected: Sequence[int]) -> list[int]:

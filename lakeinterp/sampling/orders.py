@@ -96,8 +96,8 @@ def importance(pool: Pool, n: int, config: SamplingConfig) -> Order:
     """Any window, with a chance that grows with its mass: priority sampling.
 
     A window's priority is its mass over a random number in (0, 1]. The n largest are drawn; with t
-    the next one, a drawn window's chance was min(1, mass / t) (Duffield, Lund and Thorup 2007,
-    "Priority sampling for estimation of arbitrary subset sums"). Nothing but divisions and
+    the next one, a drawn window's chance was min(1, mass / t) (Duffield, Lund and Thorup 2005,
+    "Sampling to estimate arbitrary subset sums", arXiv cs/0509026). Nothing but divisions and
     products of doubles, which are equal on every machine.
     """
     del config

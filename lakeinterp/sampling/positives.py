@@ -49,7 +49,7 @@ class Positives:
 
 
 class _Candidates(NamedTuple):
-    """The first windows of each cell, a reserve with them."""
+    """The first windows of each cell; shape [windows] each."""
 
     of: Ints
     """Place in the pool."""
@@ -57,6 +57,25 @@ class _Candidates(NamedTuple):
     cell: Ints
     turn: Ints
     round: Ints
+
+
+class _Chosen(NamedTuple):
+    """Windows that are drawn, by latent in the order of the draw; shape [windows] each."""
+
+    of: Ints
+    """Place in the pool."""
+    cell: Ints
+    start: Ints
+    length: Ints
+
+    def take(self, which: Ints) -> _Chosen:
+        """Return some of them."""
+        return _Chosen(*(column[which] for column in self))
+
+    def joined(self, other: _Chosen, group: Ints) -> _Chosen:
+        """Return those of other latents with them, given the latent of each of the pool."""
+        both = _Chosen(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+        return both.take(np.argsort(group[both.of], kind="stable"))
 
 
 def positives(
@@ -83,22 +102,29 @@ def positives(
     """
     of, pool = pool_of(windows, tiles, latents, role, config, has_mass=draw == "importance")
     order = DRAWS[draw](pool, n, config)
-    n_cells, n_groups = config.n_quantiles + 1, len(latents)
-    sizes = np.bincount(pool.group * n_cells + order.cell, minlength=n_groups * n_cells)
-    sizes = sizes.reshape(n_groups, n_cells)
-    found = _candidates(pool, order, sizes, n, config)
-    shown = place(tiles, windows.number[of[found.of]], windows.peak_token[of[found.of]], setting)
-    chosen = _take(found, windows, tiles, of, shown.start, n, setting)
-    kept, cell = found.of[chosen], found.cell[chosen]
-    population = _populations(pool, kept, config.n_quantiles, n_groups)
+    sizes = _sizes(pool, order, (len(latents), config.n_quantiles + 1))
+
+    def draw_from(reserve: Ints) -> tuple[_Chosen, Ints]:
+        found = _candidates(pool, order, reserve)
+        number, peak = windows.number[of[found.of]], windows.peak_token[of[found.of]]
+        shown = place(tiles, number, peak, setting)
+        span = np.unique(tiles.first[number], return_inverse=True)[1]
+        chosen, is_open = _take(found, sizes, span, shown.start, n, setting)
+        return _Chosen(found.of, found.cell, *shown).take(chosen), is_open
+
+    chosen, is_open = draw_from(_reserve(order, sizes, n))
+    if is_open.any():
+        again, _ = draw_from(np.where(is_open[:, None], sizes, 0))
+        chosen = chosen.take(~is_open[pool.group[chosen.of]]).joined(again, pool.group)
+    kept = chosen.of
     return Positives(
         window=of[kept],
         group=pool.group[kept],
         draw=places(pool.group[kept]),
-        start=shown.start[chosen],
-        length=shown.length[chosen],
-        population=population,
-        weight=_weights(order, sizes, pool.group[kept], cell, kept),
+        start=chosen.start,
+        length=chosen.length,
+        population=_populations(pool, kept, config.n_quantiles, len(latents)),
+        weight=_weights(order, sizes, n, pool.group[kept], chosen.cell, kept),
         n_windows=sizes.sum(axis=1),
     )
 
@@ -126,21 +152,30 @@ def pool_of(
     )
 
 
-def _candidates(
-    pool: Pool, order: Order, sizes: Ints, n: int, config: SamplingConfig
-) -> _Candidates:
-    """Return the windows of each cell that a draw may need, the first ones in their order."""
-    n_cells = sizes.shape[1]
+def _sizes(pool: Pool, order: Order, shape: tuple[int, int]) -> Ints:
+    """Return how many windows each cell has, [latents, cells]."""
+    cell = pool.group * shape[1] + order.cell
+    return np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _reserve(order: Order, sizes: Ints, n: int) -> Ints:
+    """Return how many windows of each cell are looked at first; nearly always they do."""
     n_rest = n - np.minimum(sizes[:, LEADING], order.n_leading)
     reserve = np.empty_like(sizes)
     reserve[:] = 2 * _rounds(sizes[:, LEADING + 1 :], n_rest, n)[:, None] + 2
     reserve[:, LEADING] = 2 * n + 2
+    return reserve
+
+
+def _candidates(pool: Pool, order: Order, reserve: Ints) -> _Candidates:
+    """Return the first windows of each cell, as many as its reserve says."""
+    n_cells = reserve.shape[1]
     cells = pool.group * n_cells + order.cell
     by_key = order_by(cells, order.key)
     round_ = places(cells[by_key])
     is_near = round_ < reserve.ravel()[cells[by_key]]
     of, round_ = by_key[is_near], round_[is_near]
-    turn = np.array([0, *turns(config.n_quantiles)])
+    turn = np.array([0, *turns(n_cells - 1)])
     return _Candidates(of, pool.group[of], order.cell[of], turn[order.cell[of]], round_)
 
 
@@ -155,35 +190,67 @@ def _rounds(sizes: Ints, n_rest: Ints, n: int) -> Ints:
 
 
 def _take(
-    found: _Candidates,
-    windows: Windows,
-    tiles: Tiles,
-    of: Ints,
-    start: Ints,
-    n: int,
-    setting: Setting,
-) -> Ints:
-    """Return the candidates that are drawn, by latent in the order of the draw."""
-    is_leading = found.cell == LEADING
+    found: _Candidates, sizes: Ints, span: Ints, start: Ints, n: int, setting: Setting
+) -> tuple[Ints, Ints]:
+    """Return the candidates that are drawn, and for which latents others may have to be.
+
+    Args:
+        found: The candidates.
+        sizes: Windows of each cell, shape [latents, cells].
+        span: Of the document that each candidate is from; windows of others do not meet it.
+        start: First token of each.
+        n: Windows wanted of each latent.
+        setting: How windows are shown.
+
+    Returns:
+        Places in the candidates, by latent in the order of the draw; and for each latent whether
+        one beyond its candidates may come before one of these.
+    """
     n_turns = int(found.turn.max(initial=0)) + 1
     n_rounds = int(found.round.max(initial=0)) + 1
     # Windows of the leading cell come before all others, whatever their number.
-    step = np.where(is_leading, found.round, n_rounds + found.round * n_turns + found.turn)
-    documents = tiles.first[windows.number[of[found.of]]]
-    spans = np.unique(documents, return_inverse=True)[1]
-    n_spans = int(spans.max(initial=0)) + 1
-    late, equal = hindered(found.group * n_spans + spans, start, step, setting.window_tokens)
+    step = _steps(found.cell, found.round, found.turn, n_rounds, n_turns)
+    n_spans = int(span.max(initial=0)) + 1
+    late, equal = hindered(found.group * n_spans + span, start, step, setting.window_tokens)
     left = np.flatnonzero(~equal)
-    late, step, group = late[left], step[left], found.group[left]
+    late, step, cell, group = late[left], step[left], found.cell[left], found.group[left]
     n_steps = int(step.max(initial=0)) + 1
     # What is left of a cell moves up, so that each round has one of it again.
-    cells = group * (int(found.cell.max(initial=0)) + 1) + found.cell[left]
+    cells = group * sizes.shape[1] + cell
     round_ = ranks(cells, late * n_steps + step)
-    again = np.where(
-        is_leading[left], round_, n_rounds + round_ * n_turns + found.turn[left]
-    ) + late * (n_rounds * (n_turns + 1))
-    order = order_by(group, again)
-    return left[order[places(group[order]) < n]]
+    again = _steps(cell, round_, found.turn[left], n_rounds, n_turns)
+    order = order_by(group, again + late * (n_rounds * (n_turns + 1)))
+    drawn = order[places(group[order]) < n]
+    is_chance = cell[drawn] != LEADING
+    last = np.where(late[drawn], len(found.of), np.where(is_chance, round_[drawn], -1))
+    seen = np.bincount(found.group * sizes.shape[1] + found.cell, minlength=sizes.size)
+    n_free = np.bincount(cells[~late], minlength=sizes.size)
+    return left[drawn], _open(sizes, seen, n_free, group[drawn], last, n)
+
+
+def _open(sizes: Ints, seen: Ints, n_free: Ints, group: Ints, last: Ints, n: int) -> Ints:
+    """Return for which latents a window that is no candidate may come before a drawn one.
+
+    Args:
+        sizes: Windows of each cell, shape [latents, cells].
+        seen: Candidates of each cell; shape [latents x cells], as `n_free`.
+        n_free: Those that overlap none before them.
+        group: Of each drawn window.
+        last: Its round; larger than all if it overlaps another.
+        n: Windows wanted of each latent.
+    """
+    is_short = np.bincount(group, minlength=len(sizes)) < n
+    round_ = np.where(is_short, sizes.max(initial=0), -1)
+    np.maximum.at(round_, group, last)
+    is_unfinished = seen.reshape(sizes.shape) < sizes
+    is_behind = n_free.reshape(sizes.shape) <= round_[:, None]
+    found: Ints = np.any(is_unfinished & is_behind, axis=1)
+    return found
+
+
+def _steps(cell: Ints, round_: Ints, turn: Ints, n_rounds: int, n_turns: int) -> Ints:
+    """Return what orders windows: those of the leading cell, then the others round by round."""
+    return np.where(cell == LEADING, round_, n_rounds + round_ * n_turns + turn)
 
 
 def _populations(pool: Pool, kept: Ints, n_quantiles: int, n_groups: int) -> Ints:
@@ -215,21 +282,24 @@ def stood_for(sizes: Ints, drawn: Ints) -> Ints:
     return found
 
 
-def _weights(order: Order, sizes: Ints, group: Ints, cell: Ints, kept: Ints) -> Floats:
-    """Return how many windows of the role each drawn window stands for.
+def _weights(order: Order, sizes: Ints, n: int, group: Ints, cell: Ints, kept: Ints) -> Floats:
+    """Return how many windows of the role each drawn window stands for, NaN if none can say.
 
     Sums over the drawn windows are then unbiased for sums over all, as long as no window had to
-    wait for one that it overlaps.
+    wait for one that it overlaps. None can say where fewer windows are wanted than there are cells
+    to draw from: those of the cells left out had no chance.
     """
     if order.weight is not None:
         return order.weight[kept]
     shape = sizes.shape
     drawn = np.bincount(group * shape[1] + cell, minlength=sizes.size).reshape(shape)
-    alone = np.minimum(sizes[:, LEADING], order.n_leading) * (drawn[:, LEADING] > 0)
+    n_alone = np.minimum(sizes[:, LEADING], order.n_leading)
+    has_chance = np.count_nonzero(sizes[:, LEADING + 1 :], axis=1) <= n - n_alone
+    alone = n_alone * (drawn[:, LEADING] > 0)
     stands = np.column_stack([alone, stood_for(sizes[:, LEADING + 1 :], drawn[:, LEADING + 1 :])])
     is_whole = stands.sum(axis=1) == sizes.sum(axis=1)
     weight = stands[group, cell] / np.maximum(drawn[group, cell], 1)
-    return np.where(is_whole[group], weight, np.nan)
+    return np.where((is_whole & has_chance)[group], weight, np.nan)
 
 
 def turns(n_quantiles: int) -> list[int]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lakeinterp.lake.selection import check_condition
 from lakeinterp.lake.units import units
-from lakeinterp.sampling import neighbours
+from lakeinterp.sampling import neighbours, similar
 from lakeinterp.sampling.audit import audit_unit
 from lakeinterp.sampling.crew import crew_for
 from lakeinterp.sampling.examples import examples_unit
@@ -84,7 +85,8 @@ def sample(
         config: `config.sampling` decides.
         capture: Capture id; None takes the only one there is.
         hookpoints: Only these; empty takes all.
-        progress: Called after each unit with the step (`statistics` or `examples`), the unit,
+        progress: Called after each unit with the step (`neighbours`, `statistics` or
+            `examples`), the unit,
             and how many units of the step are done and there are.
 
     Returns:
@@ -99,6 +101,7 @@ def sample(
     name = str(lake.capture(capture)["capture"])
     check_condition(lake, config.sampling)
     todo = units(lake, name, hookpoints)
+    similar.prepare(lake, name, config.sampling)
     sampled: list[SampledUnit] = []
 
     def tell(step: str, unit: Unit, n_done: int) -> None:
@@ -106,7 +109,8 @@ def sample(
             progress(step, unit, n_done, len(todo))
 
     for hookpoint, group in groupby(todo, key=lambda unit: unit.hookpoint):
-        neighbours.prepare(lake, name, hookpoint, config.sampling)
+        counting = partial(_tell_counted, progress)
+        neighbours.prepare(lake, name, hookpoint, config.sampling, progress=counting)
         with crew_for(lake, name, config.sampling, hookpoint=hookpoint) as crew:
             sampled += _sample_hookpoint(crew, list(group), len(sampled), tell)
     return sampled
@@ -131,6 +135,13 @@ def _sample_hookpoint(
         sampled.append(_sampled(count, drawn))
         tell("examples", count.unit, n_before + len(sampled))
     return sampled
+
+
+def _tell_counted(
+    progress: Callable[[str, Unit, int, int], None] | None, unit: Unit, n_done: int, n_all: int
+) -> None:
+    if progress:
+        progress("neighbours", unit, n_done, n_all)
 
 
 def _sampled(counted: CountedUnit, drawn: DrawnUnit) -> SampledUnit:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lakeinterp.config import SamplingConfig
     from lakeinterp.lake.tables import Lake
+    from lakeinterp.sampling.choice import Choice
     from lakeinterp.sampling.near import Fires
     from lakeinterp.terms import Unit
 
@@ -43,6 +44,9 @@ class Shared:
     tiles_lock: Lock = field(default_factory=Lock)
     tiles: Tiles | None = None
     """The tiles of the corpus, once they were asked for."""
+    choice_lock: Lock = field(default_factory=Lock)
+    choice: Choice | None = None
+    """The latents of the hookpoint that the settings choose, once they were asked for."""
 
 
 @dataclass(slots=True)
@@ -67,6 +71,7 @@ class Session:
     """What the steps keep to themselves from one unit to the next."""
     _where: dict[str, str] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)
+    _derived: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def at(self) -> int | None:
@@ -101,7 +106,12 @@ class Session:
 
     def refresh(self, name: str) -> None:
         """Show the newest version of a table of the lake."""
+        self._derived.pop(name, None)
         refresh(self.con, self.lake, name, self._where.get(name))
+
+    def derived(self, name: str) -> dict[str, Any]:
+        """Return where to keep what was made from a table's rows as long as they are shown."""
+        return self._derived.setdefault(name, {})
 
     @property
     def tiles(self) -> Tiles:

@@ -148,12 +148,12 @@ def offered_windows(
         number=mine["number"].to_numpy().astype(np.int32),
         stratum=np.array([STRATA.index(s) for s in mine["stratum"].to_pylist()], dtype=int),
         order=mine["place"].to_numpy(),
-        population=_filled(mine["population"]),
-        neighbour=_filled(mine["neighbour"]),
+        population=filled(mine["population"]),
+        neighbour=filled(mine["neighbour"]),
         similarity=mine["similarity"].to_numpy(),
     )
     is_due = np.isin(latent, latents)
-    token, n = _filled(mine["token"])[is_due], mine["n"].to_numpy()[is_due]
+    token, n = filled(mine["token"])[is_due], mine["n"].to_numpy()[is_due]
     wanted = np.zeros(len(STRATA), dtype=np.int64)
     np.maximum.at(wanted, offered.stratum[is_due], n)
     shown = _shown(windows, tiles, latents, offered.take(is_due), seed, setting, token)
@@ -270,7 +270,7 @@ def _rows(group: Ints, number: Ints, stratum: Ints, order: Ints, **given: Ints) 
     return Silent(group=group, number=number, stratum=stratum, order=order, **{**blank, **given})
 
 
-def _filled(column: pa.ChunkedArray) -> Ints:
+def filled(column: pa.ChunkedArray) -> Ints:
     """Return a column of whole numbers with `NONE` where it is null."""
     filled: Ints = pc.fill_null(column.cast(pa.int64()), NONE).to_numpy()
     return filled

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from lakeinterp.embedder import open_embedder
 from lakeinterp.lake import queries
-from lakeinterp.sampling.embeddings import Embedder, Index, SentenceEmbedder, index_name
+from lakeinterp.sampling.embeddings import Index, index_name, require_index
+from lakeinterp.sampling.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from lakeinterp.config import SamplingConfig
+    from lakeinterp.embedder import Embedder
+    from lakeinterp.lake.tables import Lake
     from lakeinterp.sampling.session import Session
 
 FOLDER = "similar"
@@ -26,6 +31,35 @@ FOLDER = "similar"
 _TEXTS_AT_ONCE = 1024
 _K = 64
 """Tiles sought for each window at first; more where too few of them are silent."""
+_FOUND_AT_ONCE = 2_000_000
+"""Tiles that one search brings, at most, unless one window has more."""
+
+
+def needed(config: SamplingConfig) -> bool:
+    """Return whether windows of similar text are asked for."""
+    return bool(config.n_similar or config.n_explain_similar)
+
+
+def prepare(
+    lake: Lake,
+    capture: str | None,
+    config: SamplingConfig,
+    *,
+    embedder: Embedder | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Build the index over a capture's corpus, as far as it is not there; as `build`.
+
+    Nothing is done unless windows of similar text are asked for.
+
+    Raises:
+        MissingExtra: faiss or sentence-transformers is not installed.
+        NotFound: no such capture, or there is no such embedding model.
+    """
+    if needed(config):
+        require_index()
+        with open_session(lake, str(lake.capture(capture)["capture"]), config) as session:
+            build(session, embedder, progress)
 
 
 def nearest(session: Session, n: Mapping[str, int], embedder: Embedder | None = None) -> None:
@@ -51,7 +85,9 @@ def nearest(session: Session, n: Mapping[str, int], embedder: Embedder | None = 
     session.run("strata/found")
     k = max(_K, 4 * max(n.values()))
     while (wanted := queries.load("strata/sought").table(session.con, **n)).num_rows:
-        _search(session, index, wanted, min(k, index.n_texts))
+        at_once = max(1, _FOUND_AT_ONCE // min(k, index.n_texts))
+        for first in range(0, wanted.num_rows, at_once):
+            _search(session, index, wanted.slice(first, at_once), min(k, index.n_texts))
         if k >= index.n_texts:
             break
         k *= 8
@@ -71,7 +107,7 @@ def build(
         progress: Called with the tiles embedded and those there are.
     """
     config = session.config
-    embed = embedder or SentenceEmbedder(config.embedding_model, config.embedding_revision)
+    embed = embedder or open_embedder(config.embedding_model, config.embedding_revision)
     ((n_tiles,),) = session.con.execute("SELECT count(*) FROM tiles").fetchall()
     if not n_tiles:
         return None

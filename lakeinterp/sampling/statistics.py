@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakeinterp.lake import queries
 from lakeinterp.lake.commits import live_files
-from lakeinterp.lake.connect import connect_to
+from lakeinterp.lake.connect import reading
 from lakeinterp.lake.tables import where
 from lakeinterp.lake.units import captured_sequences, latents_of
 from lakeinterp.sampling.counts import Corpus, count
@@ -33,7 +32,10 @@ N_LEVELS = 10
 N_TOP_TOKENS = 10
 N_PARTS = 16
 """Equal parts of the context over which `latents.position_bias` compares places."""
-_STATEMENTS = ("sampling/tiles", "sampling/lookup", "stats/spans", "stats/fired", "stats/latents")
+_STATEMENTS = (
+    *("sampling/tiles", "sampling/lookup", "sampling/placed"),
+    *("stats/fired", "stats/latents"),
+)
 _CODE = 1
 """Raised when `lakeinterp.sampling.counts` counts otherwise than before."""
 _ROWS_AT_ONCE = 8_000_000
@@ -182,7 +184,9 @@ def _write(lake: Lake, made: Sequence[tuple[Group, pa.Table]], made_from: int) -
 
 
 def _latents_of(lake: Lake, group: Group) -> range:
-    return range(latents_of(lake, group[0]).start, latents_of(lake, group[-1]).stop)
+    """Return the latents of units that follow each other."""
+    first = latents_of(lake, group[0])
+    return first if len(group) == 1 else range(first.start, latents_of(lake, group[-1]).stop)
 
 
 def _rows(session: Session, group: Group, sizes: Counter[int]) -> pa.Table:
@@ -199,14 +203,12 @@ def _rows(session: Session, group: Group, sizes: Counter[int]) -> pa.Table:
 def _corpus(session: Session) -> Corpus:
     """Return what stands at each captured token, made once a session."""
     if "corpus" not in session.kept:
-        spans = queries.load("stats/spans").table(session.con)
-        text = session.con.sql("SELECT text FROM lookup").to_arrow_table()["text"]
-        tokenizer = session.lake.capture(session.capture)["tokenizer"]
+        tokenizer, tiles = session.lake.capture(session.capture)["tokenizer"], session.tiles
         corpus = Corpus.of(
-            text=pc.fill_null(pc.list_flatten(text), -1).to_numpy(),
-            tile_of=session.tiles.of_token,
-            tile_first=spans["first"].to_numpy(),
-            tile_document=spans["document"].to_numpy(),
+            text=tiles.text,
+            tile_of=tiles.of_token,
+            tile_first=tiles.first,
+            tile_document=tiles.document,
             special=session.lake.vocabulary(tokenizer).special,
             context_tokens=session.context_tokens,
             n_parts=N_PARTS,
@@ -250,7 +252,7 @@ def _statuses(lake: Lake, unit: Unit) -> dict[int, Counter[str]]:
     key = {"capture": unit.capture, "hookpoint": unit.hookpoint}
     width = lake.one("hookpoints", where(**key))["bucket_latents"]
     found: dict[int, Counter[str]] = {}
-    with connect_to(lake, ["latents"], {"latents": where(**key)}) as con:
+    with reading(lake, ["latents"], {"latents": where(**key)}) as con:
         rows = queries.load("stats/buckets").run(con, bucket_latents=width, **key).fetchall()
     for bucket, status, n in rows:
         found.setdefault(bucket, Counter())[status] = n

@@ -18,8 +18,7 @@ WITH drawn AS (
         start,
         CASE
             WHEN list_max("values") <> 0 OR list_min("values") <> 0 THEN 'shows an activation'
-            WHEN len("values") <> len(tokens) THEN 'does not say of every token that it is silent'
-            WHEN peak <> 0 OR peak_offset IS NOT NULL OR quantile IS NOT NULL
+            WHEN peak IS DISTINCT FROM 0 OR peak_offset IS NOT NULL OR quantile IS NOT NULL
                 THEN 'has a peak or a quantile'
             WHEN stratum = 'neighbour' AND neighbour IS NULL THEN 'names no neighbour'
         END AS problem

@@ -19,6 +19,7 @@ WITH cells AS (
         stratum,
         quantile,
         count(*) AS n,
+        count(population) AS n_known,
         min(population) AS population,
         max(population) AS largest
     FROM examples
@@ -54,7 +55,9 @@ problems AS (
     SELECT latent, 'fewer windows than examples: ' || role || ' ' || stratum AS problem,
         min(population) AS found, max(n) AS expected
     FROM cells
-    WHERE population < n OR population <> largest
+    WHERE population < n
+        OR population <> largest
+        OR (n_known < n AND stratum IN ('activating', 'random'))
     GROUP BY latent, role, stratum
     UNION ALL
     SELECT r.latent, 'tiles of the role ' || r.role, r.found, s.n_tiles

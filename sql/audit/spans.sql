@@ -1,11 +1,12 @@
 -- name: audit/spans
--- Examples that are not the corpus's own tokens, leave their document, or have another role than
--- their document. Must return no row.
+-- Examples that are not the corpus's own tokens, leave their document, are longer or shorter than
+-- they should be, or have another role than their document. Must return no row.
 -- param: capture        VARCHAR
 -- param: hookpoint      VARCHAR
 -- param: bucket         INTEGER
 -- param: sample         VARCHAR
 -- param: window_tokens  BIGINT
+-- param: placement      VARCHAR
 -- column: latent  INTEGER
 -- column: example INTEGER
 -- column: start   BIGINT
@@ -36,10 +37,15 @@ judged AS (
         f.start,
         CASE
             WHEN t.document IS NULL THEN 'begins at a token of no captured document'
-            WHEN t.document <> f.document THEN 'lies in another document'
-            WHEN f.length = 0 OR f.start + f.length > t.stop THEN 'leaves the document'
+            WHEN t.document IS DISTINCT FROM f.document THEN 'lies in another document'
+            WHEN coalesce(f.length, 0) = 0 THEN 'has no tokens'
+            WHEN f.start + f.length > t.stop THEN 'leaves the document'
             WHEN f.length > $window_tokens THEN 'is longer than a window'
-            WHEN t.role <> f.role THEN 'has another role than its document'
+            WHEN $placement = 'aligned' AND (f.start <> t.tile OR f.length <> t.length)
+                THEN 'is no tile'
+            WHEN $placement <> 'aligned' AND f.length < least($window_tokens, t.stop - t.first)
+                THEN 'is shorter than its document allows'
+            WHEN t.role IS DISTINCT FROM f.role THEN 'has another role than its document'
             WHEN f.is_other_text THEN 'holds other tokens than the corpus'
         END AS problem
     FROM found AS f

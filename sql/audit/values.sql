@@ -1,7 +1,7 @@
 -- name: audit/values
--- Examples that show another value at some token than the lake has, zero where it has none, or
--- whose peak is not the value at its offset. So a negative that shows silence is silent in the
--- lake. Must return no row.
+-- Examples that show another value at some token than the lake has, zero where it has none, that
+-- leave out values, or whose peak is not the value at its offset. So a negative that shows silence
+-- is silent in the lake. Must return no row.
 -- param: capture       VARCHAR
 -- param: hookpoint     VARCHAR
 -- param: bucket        INTEGER
@@ -13,7 +13,7 @@
 -- column: n       BIGINT   tokens
 -- grain: latent, example, problem
 WITH mine AS (
-    SELECT latent, example, start, stratum, "values", peak, peak_offset
+    SELECT latent, example, start, stratum, tokens, "values", peak, peak_offset
     FROM examples
     WHERE capture = $capture AND hookpoint = $hookpoint AND bucket = $bucket AND sample = $sample
 ),
@@ -57,6 +57,10 @@ problems AS (
         ON h.latent = s.latent AND h.example = s.example AND h.token = s.token
     WHERE h."value" IS DISTINCT FROM s.shown
     GROUP BY ALL
+    UNION ALL
+    SELECT latent, example, 'has not one value a token', 1
+    FROM mine
+    WHERE len("values") IS DISTINCT FROM len(tokens)
     UNION ALL
     SELECT latent, example, 'has a peak that is not the value at its offset', 1
     FROM mine

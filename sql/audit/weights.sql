@@ -1,7 +1,8 @@
 -- name: audit/weights
 -- Weights that would make an estimate wrong. Those of random windows, and of activating ones whose
 -- draw gives each cell a fixed number, add up to their population; no weight is below 1; windows
--- that were chosen and not drawn by chance have none. Must return no row.
+-- that were chosen and not drawn by chance have none, nor have those of a draw from quantiles that
+-- leaves some out. Must return no row.
 -- param: capture      VARCHAR
 -- param: hookpoint    VARCHAR
 -- param: bucket       INTEGER
@@ -10,6 +11,7 @@
 -- param: score_draw   VARCHAR
 -- param: n_explain    BIGINT
 -- param: n_score      BIGINT
+-- param: n_quantiles  BIGINT
 -- column: latent   INTEGER
 -- column: problem  VARCHAR
 -- column: found    DOUBLE
@@ -61,7 +63,10 @@ problems AS (
     UNION ALL
     SELECT latent, role, stratum, 'lack weights', n_weighed, n
     FROM kinds
-    WHERE (n_weighed > 0 OR draw IN ('random', 'quantiles', 'importance')) AND n_weighed < n
+    WHERE n_weighed < n
+        AND (n_weighed > 0
+            OR draw IN ('random', 'importance')
+            OR (draw = 'quantiles' AND n_asked >= $n_quantiles))
     UNION ALL
     SELECT latent, role, stratum, 'have weights that do not add up', total, population
     FROM kinds

@@ -6,7 +6,6 @@
 -- column: latent INTEGER
 -- column: n      BIGINT
 -- grain: latent
-CREATE OR REPLACE TEMP TABLE firing AS
 SELECT latent, count(*) AS n
 FROM activations
 WHERE capture = $capture AND hookpoint = $hookpoint AND token < $n_tokens

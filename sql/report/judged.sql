@@ -31,6 +31,9 @@ SELECT
     count(*) FILTER (j.status <> 'ok' OR j.prediction IS NULL) AS n_failed
 FROM judgements AS j
 JOIN standing AS s USING (hookpoint, explanation, scorer, settings)
-WHERE j.capture = $capture AND j.role = 'own' AND j.example IS NOT NULL
+WHERE j.capture = $capture
+    AND j.role = 'own'
+    AND j.example IS NOT NULL
+    AND j.status <> 'stopped_early'
 GROUP BY j.hookpoint, j.latent, j.explanation, j.scorer, j.example
 ORDER BY j.hookpoint, j.latent, j.explanation, j.scorer, j.example

@@ -5,6 +5,7 @@
 -- param: hookpoint    VARCHAR
 -- param: scorer       VARCHAR
 -- param: settings     VARCHAR
+-- param: metric       VARCHAR     that the rows are of
 -- param: explanations VARCHAR[]
 -- param: run          VARCHAR
 -- param: created_at   TIMESTAMP WITH TIME ZONE
@@ -51,11 +52,11 @@ held AS (
         AND hookpoint = $hookpoint
         AND scorer = $scorer
         AND settings = $settings
-        AND metric = 'balanced_accuracy'
+        AND metric = $metric
 )
 SELECT
     $capture AS capture, $hookpoint AS hookpoint, empty.latent, empty.explanation,
-    $scorer AS scorer, $settings AS settings, 'balanced_accuracy' AS metric,
+    $scorer AS scorer, $settings AS settings, $metric AS metric,
     NULL::DOUBLE AS "value", NULL::DOUBLE AS ci_low, NULL::DOUBLE AS ci_high,
     0::BIGINT AS n, 0::BIGINT AS n_failed,
     NULL::DOUBLE AS null_value, NULL::DOUBLE AS corrected, NULL::DOUBLE AS p_value,

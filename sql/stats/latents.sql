@@ -8,9 +8,10 @@
 -- have it there. The bars of the histogram are half octaves, 2^(k/2) to 2^((k+1)/2) and the same
 -- below zero; the end nearer to zero belongs to a bar, and empty bars are left out.
 -- `position_bias` is the Jensen-Shannon divergence, in bits, between the places of the activations
--- and of all tokens over the parts of the context (Lin 1991, Divergence measures based on the
--- Shannon entropy): 0 if the latent fires everywhere alike, 1 if it fires only where no other token
--- is. By chance alone it is about (parts - 1) / (8 ln 2 n_activations).
+-- and of all tokens over the parts of the context (Lin 1991, "Divergence measures based on the
+-- Shannon entropy", IEEE Transactions on Information Theory 37(1)): 0 if the latent fires everywhere
+-- alike, 1 if it fires only where no other token is. By chance alone it is about
+-- (parts - 1) / (8 ln 2 n_activations).
 -- param: first       INTEGER   first latent of the range
 -- param: stop        INTEGER   latent after its last one
 -- param: min_windows BIGINT

@@ -33,6 +33,11 @@ HANDED = {
     "placed": "SELECT 0::INTEGER AS latent, 0 AS part, 3 AS n",
     "parts": "SELECT 0 AS part, 1::DOUBLE AS share",
     "frequencies": "SELECT 1::INTEGER AS token_id, 9 AS n_at, 9 AS n_before, 9 AS n_after",
+    "failed": "SELECT 0::INTEGER AS latent, 'e' AS explanation, 'timeout' AS status",
+    "measured": "SELECT 0::INTEGER AS latent, 'e' AS explanation, 'own' AS role, 'tpr' AS metric, "
+    "0.5::DOUBLE AS value, 0.4::DOUBLE AS ci_low, 0.6::DOUBLE AS ci_high, 9::BIGINT AS n, "
+    "0::BIGINT AS n_failed, false AS lower_is_better, NULL::DOUBLE AS null_value, "
+    "NULL::DOUBLE AS p_value",
     "windows_shown": "SELECT 0::BIGINT AS item, 0::INTEGER AS latent, 0::BIGINT AS start, "
     "1::BIGINT AS length WHERE false",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lakeinterp.config import SamplingConfig
+from lakeinterp.config.sampling import Draw
 from lakeinterp.explain.columns import lay_out
 from lakeinterp.sampling import open_session
 from lakeinterp.sampling.examples import draw
@@ -18,8 +20,10 @@ from lakeinterp.sampling.positives import turns
 from lakeinterp.terms import Example, Unit
 from tests.planted import CAPTURE, HOOKPOINT, planted_lake
 from tests.sampling import truth
+from tests.sampling.small import random_lake
 
 CONTEXT = 64
+DRAWS = get_args(Draw)
 UNITS = [Unit(capture=CAPTURE, hookpoint=HOOKPOINT, bucket=b) for b in range(3)]
 
 
@@ -28,12 +32,22 @@ def planted(tmp_path_factory):
     return planted_lake(str(tmp_path_factory.mktemp("planted")), n_sequences=90, seed=3)
 
 
+@pytest.fixture(scope="module")
+def lakes(planted, tmp_path_factory):
+    """Return the planted lake, and one whose documents are of a few tokens each."""
+    root = str(tmp_path_factory.mktemp("short"))
+    return {"planted": planted, "short": random_lake(root, 5, 24, 40, (0.05, 0.2, 0.6))}
+
+
 configs = st.builds(
     SamplingConfig,
     window_tokens=st.sampled_from([5, 16, 32]),
     placement=st.sampled_from(["peak", "aligned"]),
     peak_at=st.sampled_from([0.0, 0.5, 0.75, 1.0]),
     n_quantiles=st.sampled_from([1, 3, 10]),
+    explain_draw=st.sampled_from(DRAWS),
+    score_draw=st.sampled_from(DRAWS),
+    mix_top=st.sampled_from([0.0, 0.2, 1.0]),
     n_explain=st.integers(1, 30),
     n_score=st.integers(1, 30),
     n_explain_negatives=st.integers(0, 30),
@@ -67,14 +81,28 @@ exhausted = crowded.model_copy(update={"n_quantiles": 10, "n_explain": 105, "n_s
 scarce = crowded.model_copy(update={"n_quantiles": 10, "n_explain": 6, "n_score": 7})
 """Fewer windows are drawn than there are quantiles."""
 
+leading = exhausted.model_copy(update={"mix_top": 1.0})
+"""The strongest meet each other, and what is taken for them comes from far down the other cells."""
+
+
+def drawing(config, explain, score):
+    return config.model_copy(update={"explain_draw": explain, "score_draw": score})
+
 
 @few
-@example(config=crowded, unit=UNITS[0])
-@example(config=exhausted, unit=UNITS[0])
-@example(config=scarce, unit=UNITS[0])
-@given(config=configs, unit=st.sampled_from(UNITS))
-def test_draws_are_those_of_a_draw_done_by_hand(planted, config, unit):
-    latents = list(range(unit.bucket * 4, unit.bucket * 4 + 4))
+@example(config=crowded, unit=UNITS[0], which="planted")
+@example(config=exhausted, unit=UNITS[0], which="planted")
+@example(config=scarce, unit=UNITS[0], which="planted")
+@example(config=drawing(crowded, "top", "mix"), unit=UNITS[0], which="planted")
+@example(config=drawing(crowded, "importance", "random"), unit=UNITS[0], which="planted")
+@example(config=drawing(exhausted, "random", "importance"), unit=UNITS[0], which="planted")
+@example(config=drawing(leading, "mix", "top"), unit=UNITS[0], which="planted")
+@example(config=drawing(scarce, "mix", "importance"), unit=UNITS[1], which="planted")
+@given(config=configs, unit=st.sampled_from(UNITS), which=st.sampled_from(["planted", "short"]))
+def test_draws_are_those_of_a_draw_done_by_hand(lakes, config, unit, which):
+    planted = lakes[which]
+    n_here = planted.dense.shape[1] // 3
+    latents = list(range(unit.bucket * n_here, unit.bucket * n_here + n_here))
     with open_session(planted.lake, CAPTURE, config) as session:
         rows = draw(session, unit, latents).to_pylist()
     found = {}
@@ -88,23 +116,29 @@ def test_draws_are_those_of_a_draw_done_by_hand(planted, config, unit):
             assert not [row for row in rows if row["latent"] == latent]
             continue
         for role in ("explain", "score"):
-            check_positives(planted, config, found, tile_list, active, latent, role)
+            check_positives(planted, config, found, active, latent, role)
             check_negatives(planted, config, found, tile_list, active, latent, role, n_tiles)
 
 
-def check_positives(planted, config, found, tile_list, active, latent, role):
+def check_positives(planted, config, found, active, latent, role):
     n = config.n_explain if role == "explain" else config.n_score
+    how = config.explain_draw if role == "explain" else config.score_draw
     rows = found.get((latent, role, "activating"), [])
     expected = truth.positives(
-        tile_list, active, latent, role, n, config, turns(config.n_quantiles)
+        planted, active, latent, role, n, how, config, turns(config.n_quantiles)
     )
     shown = [(r["start"], len(r["tokens"]), r["quantile"], r["population"]) for r in rows]
     assert sorted(shown) == sorted(e[:4] for e in expected)
-    tile_at = {e[0]: e[4] for e in expected}
+    # As many as asked for, or all that differ; none twice.
+    there = {truth.shown(t, at, config)[0] for t, (_, at) in active.items() if t.role == role}
+    assert len(rows) == len({row["start"] for row in rows}) == min(n, len(there))
+    of = {e[0]: e for e in expected}
     for row in rows:
-        peak, token = active[tile_at[row["start"]]]
+        *_, weight, tile = of[row["start"]]
+        assert row["weight"] == (weight if weight is None else pytest.approx(weight, rel=1e-12))
+        peak, token = active[tile]
         assert (row["peak"], row["start"] + row["peak_offset"]) == (peak, token)
-        assert row["document"] == tile_at[row["start"]].document
+        assert row["document"] == tile.document
         check_text(planted, row, latent)
     order = [(r["quantile"], r["example"]) for r in rows]
     assert order == sorted(order)
@@ -167,30 +201,3 @@ def test_any_first_few_turns_are_spread_over_the_quantiles(n):
         chosen = [q for q in range(n) if order[q] < taken]
         gaps = np.diff([-1, *chosen, n])
         assert max(gaps) <= 2 * math.ceil(n / taken) + 1
-
-
-@pytest.mark.parametrize("placement", ["peak", "aligned"])
-def test_negatives_are_uniform_over_the_silent_tiles(planted, placement):
-    """Over many seeds each document is drawn by its share of the silent tiles of its role."""
-    drawn, expected = Counter(), Counter()
-    for seed in range(60):
-        config = SamplingConfig(
-            window_tokens=16, placement=placement, n_random=8, min_windows=1, n_quantiles=2,
-            seed=seed,
-        )  # fmt: skip
-        silent = Counter(
-            t.document
-            for t in truth.tiles(planted, config)
-            if t.role == "score" and not planted.dense[list(t.span), 0].any()
-        )
-        with open_session(planted.lake, CAPTURE, config) as session:
-            rows = draw(session, UNITS[0], [0]).to_pylist()
-        found = [r for r in rows if (r["role"], r["stratum"]) == ("score", "random")]
-        assert len(found) == 8
-        drawn.update(r["document"] for r in found)
-        for document, n in silent.items():
-            expected[document] += 8 * n / silent.total()
-    assert drawn.keys() <= expected.keys()
-    chi = sum((drawn[d] - e) ** 2 / e for d, e in expected.items())
-    # A window that overlaps an earlier one waits, so documents of many tiles come a little less.
-    assert chi < 2 * len(expected)

@@ -39,7 +39,7 @@ def shown(capsys, lake, *arguments):
 
 
 def test_what_is_stored_is_printed_under_its_role_kind_and_quantile(sampled, capsys):
-    out = shown(capsys, sampled, "1", "-n", "2")
+    out = shown(capsys, sampled, "1", "-n", "2", "--top", "0", "--place")
     rows = [row for row in table_of(sampled, "examples").to_pylist() if row["latent"] == 1]
     sections = {(row["role"], row["stratum"], row["quantile"]) for row in rows}
     assert {s[1] for s in sections} == {"activating", "random", "same_token", "neighbour"}
@@ -56,25 +56,49 @@ def test_what_is_stored_is_printed_under_its_role_kind_and_quantile(sampled, cap
     assert "drawn now" not in out
     active = [line for line in out.splitlines() if "«" in line]
     for line in active:
-        assert f" {WORDS[THE]}«" in line
-    assert max(out.count(f"document {row['document']}") for row in rows) >= 1
+        assert f" {WORDS[THE]} «" in line
+    assert any(f"[document {row['document']}, token {row['start']}]" in out for row in rows)
     strongest = max(r["peak"] for r in rows if r["quantile"] == 1 and r["role"] == "explain")
     assert f"{strongest:.3g}" in active[0]
 
 
+def test_the_strongest_windows_of_all_documents_come_first(sampled, capsys):
+    out = shown(capsys, sampled, "1", "--top", "4", "-n", "1")
+    title, *lines = out[out.index("strongest") :].split("\n\n")[0].splitlines()
+    (counted,) = (row for row in table_of(sampled, "latents").to_pylist() if row["latent"] == 1)
+    assert title == f"strongest  4 of {counted['n_windows']:,} windows"
+    peaks = [float(line.split()[0]) for line in lines]
+    assert len(peaks) == 4
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[0] == pytest.approx(counted["max"], rel=5e-3)
+    drawn = [row for row in table_of(sampled, "examples").to_pylist() if row["latent"] == 1]
+    assert peaks[3] >= sorted(row["peak"] for row in drawn)[-5]
+    assert all("«" in line for line in lines)
+
+
 def test_role_kind_and_number_choose_what_is_printed(sampled, capsys):
     out = shown(capsys, sampled, "1", "--role", "score", "--stratum", "neighbour", "-n", "1")
-    lines = [line for line in out.splitlines() if "document" in line][1:]
-    assert len(lines) == 1
-    assert re.search(r"\[latent \d+ fires \(0\.\d\d\); document -?\d+\]$", lines[0])
+    title, line = out[out.index("score") :].splitlines()
+    assert title.startswith("score · neighbour  4 drawn of ")
+    assert re.search(r"\[latent \d+ fires \(0\.\d\d\)\]$", line)
+    assert "strongest" not in out
     assert "explain" not in out
+
+
+def test_windows_that_the_corpus_lacks_are_told_by_role_and_kind(tmp_path, capsys):
+    lake = planted_lake(str(tmp_path / "lake"), n_sequences=60).lake
+    more = ["--set", "sampling.n_same_token=1000", "--set", "sampling.latents=1"]
+    assert cli.run(["sample", "--lake", lake.root, *OPTIONS, *more]) == 0
+    held = [r for r in table_of(lake, "examples").to_pylist() if r["stratum"] == "same_token"]
+    said = f"score · same token: {1000 - len(held)} windows short in 1 latent; the corpus has no"
+    assert said in capsys.readouterr().out
 
 
 def test_a_latent_that_is_not_sampled_is_drawn_now_and_not_stored(sampled, tmp_path, capsys):
     lake = planted_lake(str(tmp_path / "lake"), n_sequences=100).lake
     out = shown(capsys, lake, "0")
     assert "drawn now: the lake holds no examples of it with these settings" in out
-    assert f"« {WORDS[CAT]}»" in out
+    assert f" «{WORDS[CAT]}»" in out
     assert "score · random" in out
     assert lake.table("examples") is None
 
@@ -94,12 +118,27 @@ def test_a_latent_without_examples_says_why(sampled, tmp_path, capsys):
         (["layers.0", "99"], "layers.0 has latents 0 to 11, not 99"),
         (["layers.1", "3"], "did you mean 'layers.0'"),
         (["layers.0", "3", "-n", "0"], "give a number above zero"),
+        (["layers.0", "3", "--top", "-1"], "--top: give a number of windows, not -1"),
         (["layers.0", "3", "--role", "explained"], "explained"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(sampled, arguments, message, capsys):
     assert cli.run(["examples", *arguments, "--lake", sampled.root]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_active_text_is_marked_on_a_terminal_that_is_to_show_no_colour(
+    sampled, capsys, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    coloured = shown(capsys, sampled, "1")
+    assert "«" not in coloured
+    assert "\x1b[30;48;" in coloured
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = shown(capsys, sampled, "1")
+    assert "\x1b[30;48;" not in plain
+    assert f" {WORDS[THE]} «" in plain
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

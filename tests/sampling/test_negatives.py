@@ -251,7 +251,7 @@ def test_neighbours_that_nobody_counted_are_asked_for(tmp_path):
 
 def test_similar_windows_are_the_nearest_silent_ones_of_the_role(planted, monkeypatch):
     pytest.importorskip("faiss")
-    monkeypatch.setattr(similar, "SentenceEmbedder", lambda *_: Words())
+    monkeypatch.setattr(similar, "open_embedder", lambda *_: Words())
     config = settings_for(n_similar=4, n_explain_similar=3, similar_to=2)
     unit = units(planted.lake, CAPTURE)[1]
     tiles = truth.tiles(planted, config)

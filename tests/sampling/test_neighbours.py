@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -48,34 +50,40 @@ def rows_of(table):
 
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(
-    fired=st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=30),
+    fired=st.lists(st.lists(st.booleans(), min_size=40, max_size=40), min_size=1, max_size=30),
+    share=st.sampled_from([0.02, 0.2, 1]),
     n=st.integers(1, 6),
-    pairs_at_once=st.sampled_from([1, 12, 1000]),
+    at_once=st.sampled_from([1, 40, 10**6]),
     n_tokens=st.integers(1, 30),
 )
 def test_the_nearest_are_those_with_the_highest_jaccard_index_counted_one_by_one(
-    fired, n, pairs_at_once, n_tokens
+    fired, share, n, at_once, n_tokens
 ):
-    fired, con = np.array(fired), CONNECTION
+    fired = np.array(fired) & (np.random.default_rng(0).random((len(fired), 40)) < share)
     token, latent = np.nonzero(fired)
     rows = pa.table(
         {
             "capture": pa.repeat("c", len(token)),
             "hookpoint": pa.repeat("h", len(token)),
-            "bucket": pa.array(latent // 3, pa.int32()),
+            "bucket": pa.array(latent // 20, pa.int32()),
             "latent": pa.array(latent, pa.int32()),
             "token": pa.array(token, pa.int64()),
         }
     )
-    found = []
-    con.register("activations", rows)
-    neighbours.gather(con, "c", "h", n_tokens)
-    for bucket in (0, 1):
-        unit = Unit(capture="c", hookpoint="h", bucket=bucket)
-        inside = range(3 * bucket, 3 * bucket + 3)
-        found += rows_of(
-            neighbours.nearest(con, unit, inside, 6, n_tokens, n, pairs_at_once=pairs_at_once)
-        )
+    CONNECTION.register("activations", rows)
+    units = [
+        (Unit(capture="c", hookpoint="h", bucket=bucket), range(20 * bucket, 20 * bucket + 20))
+        for bucket in (0, 1)
+    ]
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(neighbours, "_ROWS_AT_ONCE", at_once)
+        patch.setattr(neighbours, "_SLOTS_AT_ONCE", at_once)
+        together = neighbours.gather(CONNECTION, units, 40, n_tokens, Path(folder) / "latents")
+        found = [
+            row
+            for unit, inside in units
+            for row in rows_of(neighbours.nearest(CONNECTION, together, unit, inside, n))
+        ]
     assert found == jaccard(fired[:n_tokens], n)
 
 
@@ -221,7 +229,7 @@ def test_other_coder_files_than_were_captured_are_refused(tmp_path):
         write_neighbours(planted.lake, config)
 
 
-@pytest.mark.parametrize("capture", [{"control": "random-coder"}, {"format": "neurons"}])
+@pytest.mark.parametrize("capture", [{"control": "random-coder"}, {"format": "neurons"}, {}])
 def test_a_capture_without_coder_files_says_what_to_take_instead(tmp_path, capture):
     planted = planted_lake(str(tmp_path / "lake"), n_sequences=10)
     row = planted.lake.capture()

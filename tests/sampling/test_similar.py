@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from lakeinterp.config import SamplingConfig
-from lakeinterp.errors import MissingExtra, NotFound
+from lakeinterp.embedder import SentenceEmbedder
+from lakeinterp.errors import ConfigError, MissingExtra, NotFound
+from lakeinterp.lake.units import latents_of, units
 from lakeinterp.sampling import similar
-from lakeinterp.sampling.embeddings import Index, SentenceEmbedder
+from lakeinterp.sampling.draws import draw_positives
+from lakeinterp.sampling.embeddings import Index
 from lakeinterp.sampling.session import open_session
 from tests.planted import CAPTURE, HOOKPOINT, WORDS, planted_lake
 
@@ -113,6 +116,51 @@ def test_a_model_that_is_not_there_is_named(tmp_path):
         SentenceEmbedder(str(tmp_path / "nothing"))
 
 
+def test_the_index_is_there_before_the_draws_if_similar_windows_are_asked_for(tmp_path):
+    pytest.importorskip("faiss")
+    lake = planted_lake(str(tmp_path), n_sequences=12).lake
+    told = []
+
+    def progress(n_done, n_all):
+        told.append((n_done, n_all))
+
+    similar.prepare(lake, None, CONFIG, embedder=Words(), progress=progress)
+    assert told == []
+    config = CONFIG.model_copy(update={"n_explain_similar": 2})
+    embed = Words()
+    similar.prepare(lake, None, config, embedder=embed, progress=progress)
+    assert told[-1] == (embed.n_texts, embed.n_texts)
+    similar.prepare(lake, CAPTURE, config, embedder=Words(), progress=progress)
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("at_once", [1, 200, 10**6])
+def test_latents_with_few_silent_tiles_are_sought_further_whatever_fits_at_once(
+    tmp_path, monkeypatch, at_once
+):
+    pytest.importorskip("faiss")
+    planted = planted_lake(str(tmp_path), n_sequences=12)
+    config = CONFIG.model_copy(update={"n_similar": 4})
+    unit = units(planted.lake, CAPTURE)[0]
+    monkeypatch.setattr(similar, "_FOUND_AT_ONCE", at_once)
+    monkeypatch.setattr(similar, "_K", 3)
+    found = []
+    with open_session(planted.lake, CAPTURE, config, hookpoint=HOOKPOINT) as session:
+        session.windows(unit, list(latents_of(planted.lake, unit)))
+        draw_positives(session, list(latents_of(planted.lake, unit)))
+        session.run("strata/candidates")
+        similar.nearest(session, {"n_explain": 0, "n_score": 4}, Words())
+        found = session.con.sql("SELECT latent, number, place FROM candidates").fetchall()
+        silent = session.con.sql(
+            "SELECT c.latent, count(*) FROM (SELECT DISTINCT latent FROM cells) AS c "
+            "CROSS JOIN tiles AS t ANTI JOIN windows AS w "
+            "ON w.latent = c.latent AND w.number = t.number WHERE t.role = 'score' GROUP BY 1"
+        ).fetchall()
+    assert found
+    for latent, n_silent in silent:
+        assert sum(row[0] == latent for row in found) == min(18, n_silent)
+
+
 def sentence_model(folder):
     """Save a random BERT of two small layers; sentence-transformers pools what it gives."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
@@ -127,6 +175,13 @@ def sentence_model(folder):
     BertModel(bert).save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
+
+
+@pytest.mark.slow
+def test_a_folder_without_a_model_is_named(tmp_path):
+    pytest.importorskip("sentence_transformers")
+    with pytest.raises(ConfigError, match="holds no embedding model: "):
+        SentenceEmbedder(str(tmp_path))(["a"])
 
 
 @pytest.mark.slow

@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from itertools import pairwise
 
-import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from lakeinterp import cli
 from lakeinterp.config import Config, SamplingConfig, load
 from lakeinterp.errors import ConfigError
-from lakeinterp.lake import Lake
 from lakeinterp.lake.units import selected_latents, units
 from lakeinterp.sampling import sample
 from lakeinterp.sampling import statistics as counting
 from lakeinterp.sampling.crew import crew_for
 from lakeinterp.sampling.statistics import N_LEVELS, N_PARTS, N_TOP_TOKENS, statistics_unit
 from lakeinterp.terms import Unit
-from tests import planted as planting
-from tests.planted import CAPTURE, HOOKPOINT, WORDS, planted_lake
+from tests.planted import CAPTURE, HOOKPOINT, planted_lake
+from tests.sampling.small import N_LATENTS, random_lake
 
-N_LATENTS = 6
 UNITS = [Unit(capture=CAPTURE, hookpoint=HOOKPOINT, bucket=b) for b in range(3)]
-
-
-def random_lake(root, seed, context):
-    """Write a lake whose documents touch, whose marks stand inside documents, and the like."""
-    rng = np.random.default_rng(seed)
-    n = int(rng.integers(3, 9))
-    names = np.concatenate([[-1], rng.integers(-(2**62), 2**62, 6)])
-    documents = names[np.cumsum(rng.random(n * context) < 0.15) % 7].reshape(n, context)
-    documents = np.where(documents < 0, -1, documents)
-    tokens = rng.integers(0, len(WORDS), size=(n, context))
-    share = rng.choice([0, 0.01, 0.1, 0.6], N_LATENTS)
-    fires = rng.random((tokens.size, N_LATENTS)) < share
-    dense = np.where(fires, rng.choice([0.25, 0.75, 1.0, 3.5, -2.0], fires.shape), 0)
-    dense = dense.astype(np.float32)
-    lake = Lake(root)
-    planting._write_corpus(lake, tokens, documents)
-    planting._write_capture(lake, context, N_LATENTS, 3)
-    planting._write_activations(lake, dense, context, N_LATENTS, 3, int(rng.integers(1, 4)))
-    return planting.Planted(lake, tokens, documents, dense)
 
 
 @settings(max_examples=6, deadline=None, derandomize=True, phases=(Phase.generate,))
@@ -68,6 +48,15 @@ def test_statistics_are_those_counted_token_by_token(
     truth = Truth(planted, config)
     for row in rows:
         truth.check(row)
+
+
+@pytest.mark.parametrize("more", [{}, {"n_neighbour": 3, "n_same_token": 2, "score_draw": "mix"}])
+def test_a_lake_in_which_nothing_fires_has_a_row_for_every_latent(tmp_path, more):
+    lake = random_lake(str(tmp_path), 3, 24, 5, (0,)).lake
+    done = sample(lake, Config(sampling=SamplingConfig(window_tokens=5, min_windows=1, **more)))
+    assert [row["latent"] for row in lake.rows("latents")] == list(range(N_LATENTS))
+    assert {row["status"] for row in lake.rows("latents")} == {"dead"}
+    assert [(unit.n_dead, unit.n_selected, unit.n_examples) for unit in done] == [(2, 0, 0)] * 3
 
 
 class Truth:
@@ -269,6 +258,35 @@ def test_latents_are_read_as_numbers_and_ranges():
     assert read("5") == read("[5]") == (5,)
     with pytest.raises(ConfigError, match=r"sampling.latents: write numbers and ranges"):
         read("many")
+    for nothing in ("5-2", "1,9-3", "0-99999999999"):
+        with pytest.raises(ConfigError, match=r"sampling.latents: '.*' names no latents, or more"):
+            read(nothing)
+
+
+@pytest.mark.parametrize("command", ["sample", "explain", "score", "run", "plan"])
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--where", "densty > 1", 'sampling.where: .* column "densty" not found'),
+        ("--latents", "7-3", "sampling.latents: '7-3' names no latents"),
+        ("--max-latents", "0", "sampling.max_latents: .* greater than 0"),
+    ],
+)
+def test_every_command_that_works_on_latents_refuses_a_wrong_choice_in_one_line(
+    counted, capsys, command, option, value, said
+):
+    options = ["--set", "explain.explainer=pattern", "--set", 'score.scorers=["pattern"]']
+    assert cli.run([command, "--lake", counted.root, option, value, *options]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.match(f"error: {said}", line)
+
+
+def test_a_choice_of_nothing_is_said(counted, capsys):
+    window = ["--set", "sampling.window_tokens=16", "--set", "sampling.min_windows=35"]
+    assert cli.run(["sample", "--lake", counted.root, *window, "--where", "density > 2"]) == 0
+    assert "no latent fulfils sampling.latents, sampling.where" in capsys.readouterr().out
+    assert cli.run(["sample", "--lake", counted.root, *window, "--latents", "1-2"]) == 0
+    assert "1 of 2 latents chosen: fires in fewer windows than" in capsys.readouterr().out
 
 
 def test_the_choice_of_latents_changes_no_example():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from tests.planted import Planted, spans
@@ -52,9 +52,9 @@ def windows(planted, tile_list, latent):
     """Return tile to (peak, peak token)."""
     found = {}
     for t in tile_list:
-        values = [(float(planted.dense[i, latent]), -i) for i in t.span]
-        peak, token = max(values)
-        if any(v for v, _ in values):
+        values = [(float(planted.dense[i, latent]), -i) for i in t.span if planted.dense[i, latent]]
+        if values:
+            peak, token = max(values)
             found[t] = (peak, -token)
     return found
 
@@ -77,8 +77,11 @@ def shown(t, token, config, low=None, high=None):
     return max(low, min(token - at, high - length)), length
 
 
-def without_overlap(ordered, n, redo=None):
-    """Take n of (order, start, length, item); overlaps of earlier ones last, equals never."""
+def without_overlap(ordered):
+    """Part (order, start, length, item) in those that meet no earlier one, and the others.
+
+    Of equal ones only the first is kept.
+    """
     free, late, seen = [], [], set()
     for place, start, length, item in ordered:
         if start in seen:
@@ -87,44 +90,81 @@ def without_overlap(ordered, n, redo=None):
         earlier = [o for o in ordered if o[0] < place]
         met = any(s < start + length and start < s + n_ for _, s, n_, _ in earlier)
         (late if met else free).append((place, start, length, item))
-    return (free, late) if redo else (free + late)[:n]
+    return free, late
 
 
-def positives(tile_list, active, latent, role, n, config, turns):
-    """Return the drawn (start, length, quantile, population, tile), in the order of the draw."""
-    cells = defaultdict(list)
-    for t, q in quantiles(active, config.n_quantiles).items():
-        if t.role == role:
-            cells[q].append(t)
+def cells(planted, active, latent, role, n, draw, config):
+    """Return the windows that come first, and lists of windows that take turns, each in order."""
+    mine = [t for t in active if t.role == role]
     key = mix(config.seed, latent)
-    for cell in cells.values():
-        cell.sort(key=lambda t: (mix(key, t.tile), t.number))
-    rounds = 1
-    while rounds < n and sum(min(len(c), rounds) for c in cells.values()) < n:
-        rounds += 1
-    ordered = []
-    for q, cell in cells.items():
-        for i, t in enumerate(cell[: 2 * rounds + 2]):
-            start, length = shown(t, active[t][1], config)
-            ordered.append(((i, turns[q - 1]), start, length, (q, len(cell), t)))
-    ordered.sort(key=lambda o: o[0])
-    taken = []
-    for is_late, group in enumerate(without_overlap(ordered, n, redo=True)):
-        count = defaultdict(int)
-        for _, start, length, (q, population, t) in group:
-            if is_late:
-                count[q] = count[q] or sum(1 for x in taken if x[1][2] == q)
-            count[q] += 1
-            taken.append(((is_late, count[q], turns[q - 1]), (start, length, q, population, t)))
-    drawn = [item for _, item in sorted(taken, key=lambda x: x[0])][:n]
-    stands_for = populations(cells, {q for _, _, q, _, _ in drawn})
-    return [(start, length, q, stands_for[q], t) for start, length, q, _, t in drawn]
+    chance = {t: (mix(key, t.tile), t.number) for t in mine}
+    strongest = sorted(mine, key=lambda t: (-active[t][0], t.number))
+    if draw == "top":
+        return strongest, {}
+    if draw == "random":
+        return [], {1: sorted(mine, key=chance.get)}
+    if draw == "importance":
+        size = priorities(planted, mine, chance, latent)
+        return [], {1: sorted(mine, key=lambda t: (-size[t], t.number))}
+    lead = strongest[: int(config.mix_top * n)] if draw == "mix" else []
+    rest = defaultdict(list)
+    for t, q in quantiles(active, config.n_quantiles).items():
+        if t.role == role and t not in lead:
+            rest[q].append(t)
+    return lead, {q: sorted(rest[q], key=chance.get) for q in rest}
+
+
+def mass(planted, t, latent):
+    return abs(planted.dense[list(t.span), latent].astype(float)).sum()
+
+
+def priorities(planted, mine, chance, latent):
+    return {t: mass(planted, t, latent) * 2**32 / (chance[t][0] + 1) for t in mine}
+
+
+def positives(planted, active, latent, role, n, draw, config, turns):
+    """Return the drawn (start, length, quantile, population, weight, tile), in their order."""
+    lead, rest = cells(planted, active, latent, role, n, draw, config)
+    of = quantiles(active, config.n_quantiles)
+    placed = [((0, i, 0), 0, t) for i, t in enumerate(lead)]
+    for c, cell in rest.items():
+        placed += [((1, i, turns[c - 1]), c, t) for i, t in enumerate(cell)]
+    ordered = sorted((p, *shown(t, active[t][1], config), (c, t)) for p, c, t in placed)
+    taken, count = [], defaultdict(int)
+    for is_late, group in enumerate(without_overlap(ordered)):
+        for (is_rest, _, turn), start, length, (c, t) in group:
+            taken.append(((is_late, is_rest, count[c], turn), start, length, c, t))
+            count[c] += 1
+    drawn = sorted(taken)[:n]
+    by_quantile = defaultdict(list)
+    for t in active:
+        if t.role == role:
+            by_quantile[of[t]].append(t)
+    stands_for = populations(by_quantile, {of[t] for *_, t in drawn})
+    weight = weights(planted, lead, rest, drawn, latent, n, draw, config)
+    return [(start, n_, of[t], stands_for[of[t]], weight(c, t), t) for _, start, n_, c, t in drawn]
+
+
+def weights(planted, lead, rest, drawn, latent, n, draw, config):
+    """Return what gives a drawn window's weight by its cell and tile, None if it has none."""
+    if draw == "importance":
+        chance = {t: (mix(mix(config.seed, latent), t.tile), 0) for t in rest.get(1, [])}
+        size = sorted(priorities(planted, chance, chance, latent).values(), reverse=True)
+        limit = size[n] if n < len(size) else 0
+        return lambda c, t: max(1, limit / mass(planted, t, latent))
+    n_of = Counter(c for *_, c, _ in drawn)
+    n_lead = min(len(lead), n)
+    has_chance = len(lead) <= n and len(rest) <= n - n_lead
+    if not has_chance or (lead and not n_of[0]) or (rest and not n_of.keys() - {0}):
+        return lambda c, t: None
+    stands_for = {0: len(lead)} | populations(rest, n_of.keys() - {0})
+    return lambda c, t: stands_for[c] / n_of[c]
 
 
 def populations(cells, drawn):
     """Return what each drawn quantile stands for: its windows and those of its undrawn fellows."""
     found = dict.fromkeys(drawn, 0)
-    for q, cell in cells.items():
+    for q, cell in cells.items() if drawn else ():
         found[min(drawn, key=lambda d: (abs(d - q), d))] += len(cell)
     return found
 
@@ -146,4 +186,5 @@ def negatives(planted, tile_list, active, latent, role, n, config):
             continue
         start, length = shown(t, t.tile + mix(seed, t.tile) % t.length, config, low, high)
         ordered.append((place, start, length, t))
-    return [(s, n_, t) for _, s, n_, t in without_overlap(ordered, n)]
+    free, late = without_overlap(ordered)
+    return [(s, n_, t) for _, s, n_, t in (free + late)[:n]]
