@@ -93,12 +93,14 @@ def cells(arguments: argparse.Namespace) -> None:
     plan = [[int(d), c, FAULTS] for d in arguments.delays.split(",") for c in CONCURRENCIES]
     bare = run(arguments, "bare", plan)
     stored = run(arguments, "stored", plan)
-    print("delay  in flight   bare calls/s   chat calls/s   chat/bare   chat/min(bare, its CPU)")
-    row = "{:3} ms {:8}   {:12.1f}   {:12.1f}   {:9.2f}   {:9.2f}"
+    print("                  calls/s           CPU ms a call              chat over")
+    print("delay  in flight    bare    chat       bare    chat    bare   min(bare, its CPU)")
+    row = "{:3} ms {:8}  {:7.1f} {:7.1f}   {:8.2f} {:7.2f} {:7.2f} {:7.2f}"
     for (delay_ms, concurrency, _), b, s in zip(plan, bare, stored, strict=True):
         b_rate, s_rate = b["rate"], s["rate"]
         capped = s_rate / min(b_rate, 1000 / s["cpu_ms"])
-        print(row.format(delay_ms, concurrency, b_rate, s_rate, s_rate / b_rate, capped))
+        cpu = b["cpu_ms"], s["cpu_ms"]
+        print(row.format(delay_ms, concurrency, b_rate, s_rate, *cpu, s_rate / b_rate, capped))
 
 
 def split(arguments: argparse.Namespace) -> None:
@@ -111,15 +113,17 @@ def split(arguments: argparse.Namespace) -> None:
 
 def workers(arguments: argparse.Namespace) -> None:
     """Print calls/s of one and two processes on one lake."""
-    print("50 ms, 128 in flight in all, no faults     calls/s")
+    print("50 ms, 128 in flight in all, no faults     calls/s   CPU ms a call")
     with tempfile.TemporaryDirectory() as folder:
         for n in (1, 2):
             children = [
                 start(arguments, "stored", [[50, 128 // n, 0]], f"{folder}/lake-{n}")
                 for _ in range(n)
             ]
-            rates = [finish(child)[0]["rate"] for child in children]
-            print(f"  {n} at a time {sum(rates):36.1f}")
+            found = [finish(child)[0] for child in children]
+            rate = sum(one["rate"] for one in found)
+            cpu_ms = sum(one["rate"] * one["cpu_ms"] for one in found) / max(rate, 1e-9)
+            print(f"  {n} at a time {rate:36.1f} {cpu_ms:15.2f}")
 
 
 def memory(arguments: argparse.Namespace) -> None:

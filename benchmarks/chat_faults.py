@@ -20,6 +20,7 @@ from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.chat import Message, Request, ask, open_chat, parse_labels
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PRICES = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-5}
 TIMEOUT_S = 0.5
 ATTEMPTS = 3
+ELSEWHERE = "http://127.0.0.1:9/v1/chat/completions"
 GOOD = '{"labels": [1, 0, 1]}'
 SCHEMA = {"type": "object", "properties": {"labels": {"type": "array"}}}
 USAGE = {"prompt_tokens": 40, "completion_tokens": 8, "total_tokens": 48}
@@ -77,6 +79,7 @@ FAULTS: dict[str, list[Answer]] = {
     "400 bad request": [error(400, "context is too long")],
     "400 schema unknown, then fine": [error(400, "response_format is not supported"), OK],
     "400 content policy": [error(400, "blocked by content_policy")],
+    "301 to another address": [Answer(status=301, body=b"", headers=(("Location", ELSEWHERE),))],
     "401 key": [error(401)],
     "402 credit": [error(402)],
     "403 forbidden": [error(403)],
@@ -306,7 +309,7 @@ def lines(outcomes: list[Outcome], *, markdown: bool) -> Iterator[str]:
             o.cost,
             f"${o.booked_usd:.5f}",
             o.rows,
-            o.reason[:90],
+            shorten(o.reason, 90, placeholder=" …"),
         )
         for o in outcomes
     ]

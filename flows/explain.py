@@ -30,7 +30,8 @@ def explain(config: Config, capture: str | None = None) -> dict[str, int]:
         config, capture or capture_of(config), config.capture.hookpoints
     )
     todo = units_of(config, capture)
-    return pipeline.total(for_each(explain_unit, config, unit=todo, run=pipeline.new_run()))
+    with pipeline.served(config) as asking:
+        return pipeline.total(for_each(explain_unit, asking, unit=todo, run=pipeline.new_run()))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ def pipeline(config: Config) -> str:
     steps.check_chat(config)
     capture_id = capture(config)
     sample(config, capture_id)
-    explained = explain(config, capture_id)
-    judged = score(config, capture_id)
+    with steps.served(config) as asking:
+        explained = explain(asking, capture_id)
+        judged = score(asking, capture_id)
     page = write_report(config, capture_id)
     get_run_logger().info("explained %s; judged %s; page %s", explained, judged, page)
     return page

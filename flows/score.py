@@ -34,8 +34,9 @@ def score(config: Config, capture: str | None = None) -> dict[str, int]:
     pipeline.check_chat(config)
     capture, run = capture or capture_of(config), pipeline.new_run()
     pipeline.check_explained(config, capture, config.capture.hookpoints)
-    written = for_each(score_unit, config, unit=units_of(config, capture), run=run)
-    finish(config, capture, run)
+    with pipeline.served(config) as asking:
+        written = for_each(score_unit, asking, unit=units_of(config, capture), run=run)
+        finish(asking, capture, run)
     return pipeline.total(written)
 
 

@@ -43,11 +43,11 @@ class ConfigError(LakeinterpError):
 class MissingExtra(ConfigError):
     """An optional package is needed and not installed."""
 
-    def __init__(self, wanted_for: str, extra: str, package: str) -> None:
+    def __init__(self, wanted_for: str, extra: str, package: str, hint: str = "") -> None:
         self.extra, self.package = extra, package
         super().__init__(
             f"{wanted_for} needs {package}, which is not installed: "
-            f"pip install 'lakeinterp[{extra}]'"
+            f"pip install 'lakeinterp[{extra}]'{hint and f'; {hint}'}"
         )
 
 
@@ -106,13 +106,13 @@ class SkipUnit(LakeinterpError):
 
 
 class TooFewExamples(SkipUnit):
-    """The latent has fewer activating windows than asked for."""
+    """The latent has fewer windows, activating ones unless said otherwise, than asked for."""
 
     status: ClassVar[str] = "too_few_examples"
 
-    def __init__(self, found: int, wanted: int) -> None:
-        self.found, self.wanted = found, wanted
-        super().__init__(f"found {found} activating windows, need {wanted}")
+    def __init__(self, found: int, wanted: int, *, kind: str = "activating") -> None:
+        self.found, self.wanted, self.kind = found, wanted, kind
+        super().__init__(f"found {found} {kind} windows, need {wanted}")
 
 
 class UnparsableReply(SkipUnit):

@@ -34,6 +34,7 @@ _KNOWN = {
     "response_format": dict,
     "logprobs": bool,
     "top_logprobs": int,
+    "prompt_logprobs": int,
     "stream": bool,
     "usage": dict,
     "provider": dict,

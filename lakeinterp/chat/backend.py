@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.chat.prices import Price, price_of
+from lakeinterp.chat.vllm import named
 from lakeinterp.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lakeinterp.chat.types import RouteName
     from lakeinterp.config import ChatConfig
 
+_INNER = ("client", "_client")
+"""Where LiteLLM's and the providers' clients keep the one of httpx."""
 _open_routers = 0
 _counting = threading.Lock()
 
@@ -45,7 +48,28 @@ def import_litellm() -> Any:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = False
+    _keep_to_addresses(litellm)
     return litellm
+
+
+def _keep_to_addresses(litellm: Any) -> None:
+    """Let clients made from now on follow no redirect, which LiteLLM has no setting for.
+
+    A redirect would take prompts, and every secret header but `Authorization`, to an address that
+    nobody named, and turn the request into a GET.
+    """
+    from litellm.caching.llm_caching_handler import LLMClientCache
+
+    class _Clients(LLMClientCache):
+        def set_cache(self, key: str, value: Any, *given: Any, **named: Any) -> Any:
+            found: tuple[Any, ...] = (value, *(getattr(value, name, None) for name in _INNER))
+            for client in found:
+                if hasattr(client, "follow_redirects"):
+                    client.follow_redirects = False
+            return super().set_cache(key, value, *given, **named)
+
+    if type(litellm.in_memory_llm_clients_cache).__name__ != _Clients.__name__:
+        litellm.in_memory_llm_clients_cache = _Clients()
 
 
 def open_router(targets: Sequence[Target]) -> Any:
@@ -61,14 +85,22 @@ def open_router(targets: Sequence[Target]) -> Any:
             num_retries=0,
             disable_cooldowns=True,
         )
-    _count_open(1)
+    count_open(1)
     return router
 
 
 async def close_router(router: Any) -> None:
     """Close a router, and LiteLLM's connections with the last one of this process."""
     router.discard()
-    if _count_open(-1) > 0:
+    await close_connections()
+
+
+async def close_connections() -> None:
+    """Close LiteLLM's connections if nobody else in this process uses them.
+
+    They are forgotten too: it keeps them by their event loop's address, which a later loop may get.
+    """
+    if count_open(-1) > 0:
         return
     litellm = import_litellm()
     await litellm.close_litellm_async_clients()
@@ -105,6 +137,7 @@ def usual_price(config: ChatConfig, route: RouteName) -> Price:
     Raises:
         ConfigError: its model's name has no provider that LiteLLM knows.
     """
+    config = named(config)
     deployments = getattr(config, route).deployments or config.explainer.deployments
     if not deployments:
         return Price("unknown")
@@ -118,7 +151,8 @@ def usual_price(config: ChatConfig, route: RouteName) -> Price:
     return price_of(deployments[0], table_price(deployments[0].model))
 
 
-def _count_open(change: int) -> int:
+def count_open(change: int) -> int:
+    """Note users of LiteLLM's connections that come or go; return how many there are."""
     global _open_routers
     with _counting:
         _open_routers += change

@@ -19,22 +19,26 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.chat import targets as ways
-from lakeinterp.chat.backend import import_litellm, table_price
+from lakeinterp.chat.backend import (
+    close_connections,
+    count_open,
+    import_litellm,
+    table_price,
+)
 from lakeinterp.chat.batchbook import FILE, BatchBook
-from lakeinterp.chat.batchlines import answered, body_of
+from lakeinterp.chat.batchlines import answered, body_of, came_to, chunks, outcome_of
 from lakeinterp.chat.failures import failure_of
-from lakeinterp.chat.gather import folder_of
 from lakeinterp.chat.ledger import Hold, Ledger
 from lakeinterp.chat.prices import prompt_bytes
-from lakeinterp.chat.store import ReplyStore
+from lakeinterp.chat.store import ReplyStore, folder_of
 from lakeinterp.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 
     from lakeinterp.chat.batchbook import Batch
     from lakeinterp.chat.targets import Target
-    from lakeinterp.chat.types import Reply, Request
+    from lakeinterp.chat.types import Request
     from lakeinterp.config import ChatConfig
     from lakeinterp.lake import Lake
 
@@ -44,7 +48,6 @@ PROVIDERS = ("openai", "azure")
 MAX_REQUESTS, MAX_BYTES = 50_000, 100_000_000
 """Of one file; OpenAI takes twice the bytes."""
 _METADATA = "lakeinterp"
-_PUT = 500
 _ENDED = {"completed", "expired", "cancelled", "failed"}
 
 
@@ -152,7 +155,7 @@ class Batches:
                     remote = await self._litellm.aretrieve_batch(
                         batch_id=batch.remote, **self._access(target)
                     )
-                said = _said(remote)
+                said = outcome_of(remote)
             found.append((batch, said))
         return found
 
@@ -252,20 +255,20 @@ class Batches:
         for file_id in (remote.output_file_id, remote.error_file_id):
             if not file_id:
                 continue
-            async for lines in _chunks(await self._content(target, file_id)):
+            async for lines in chunks(await self._content(target, file_id)):
                 replies = {}
                 for line in lines:
                     reply = answered(line, requests, batch.model, target.price, latency_s)
                     if reply is not None:
                         replies[reply.key] = reply
                 await asyncio.gather(*(self._store.put(requests[k], r) for k, r in replies.items()))
-                self._book.done(batch, replies, *_came_to(batch, replies.values()))
+                self._book.done(batch, replies, *came_to(batch, replies.values()))
                 found.statuses.update(reply.status for reply in replies.values())
-        n_again = self._end(batch, _said(remote))
+        n_again = self._end(batch, outcome_of(remote))
         found.n_again += n_again
         if remote.status != "completed":
             found.problems.append(
-                f"batch {batch.remote}: {_said(remote)}; {n_again} requests wait again"
+                f"batch {batch.remote}: {outcome_of(remote)}; {n_again} requests wait again"
             )
 
     async def _content(self, target: Target, file_id: str) -> AsyncIterator[bytes]:
@@ -291,41 +294,8 @@ class Batches:
         return {"custom_llm_provider": _provider(target), "max_retries": 2, **found}
 
 
-def _came_to(batch: Batch, replies: Collection[Reply]) -> tuple[float, int]:
-    """Return cost and tokens of replies; what is not known counts as the most it can be."""
-    usd, tokens = (batch.most_usd or 0.0) / batch.n, batch.most_tokens // batch.n
-    return (
-        sum(usd if reply.cost_usd is None else reply.cost_usd for reply in replies),
-        sum(tokens if reply.n_tokens is None else reply.n_tokens for reply in replies),
-    )
-
-
 def _provider(target: Target) -> str:
     return target.deployment.model.partition("/")[0]
-
-
-def _said(remote: Any) -> str:
-    counts = remote.request_counts
-    said = str(remote.status)
-    if counts is not None and counts.total:
-        said += f", {counts.completed} of {counts.total} answered, {counts.failed} failed"
-    errors = getattr(remote.errors, "data", None) or []
-    return ": ".join([said, *(str(error.message) for error in errors[:1])])
-
-
-async def _chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Sequence[bytes]]:
-    """Yield the lines of a file, some hundred at a time."""
-    rest, lines = b"", []
-    async for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        lines += [line for line in whole if line.strip()]
-        if len(lines) >= _PUT:
-            yield lines
-            lines = []
-    if rest.strip():
-        lines.append(rest)
-    if lines:
-        yield lines
 
 
 @contextmanager
@@ -361,5 +331,6 @@ async def open_batches(lake: Lake, config: ChatConfig) -> AsyncIterator[Batches]
         book = BatchBook(store.folder / FILE)
         stack.callback(book.close)
         batches = Batches(config, book, store, ledger)
-        stack.push_async_callback(import_litellm().close_litellm_async_clients)
+        count_open(1)
+        stack.push_async_callback(close_connections)
         yield batches

@@ -8,13 +8,12 @@ provider keeps too, so that a batch made just before a kill is found again and n
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from lakeinterp.chat.database import connect, transaction
 from lakeinterp.chat.types import Message, Request
 
 if TYPE_CHECKING:
@@ -79,11 +78,7 @@ class BatchBook:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._con = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._con.execute("PRAGMA journal_mode = WAL")
-        self._con.execute("PRAGMA synchronous = FULL")
-        self._con.executescript(_SCHEMA)
+        self._con = connect(path, _SCHEMA, synchronous="FULL")
 
     def add(self, requests: Iterable[tuple[str, str, Request]]) -> None:
         """Let (key, model, request) wait; those that the book knows stay as they are."""
@@ -91,7 +86,7 @@ class BatchBook:
             (key, model, request.route, json.dumps(request.as_json()))
             for key, model, request in requests
         )
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             con.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, NULL)", rows)
 
     def n_waiting(self) -> int:
@@ -129,7 +124,7 @@ class BatchBook:
     ) -> Batch:
         """Write down that these waiting requests are about to be sent as one batch."""
         token, made = uuid4().hex, time.time()
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             row = con.execute(
                 "INSERT INTO batches"
                 " (token, model, deployment, n, most_usd, most_tokens, usd, tokens, made)"
@@ -156,7 +151,7 @@ class BatchBook:
 
     def done(self, batch: Batch, keys: Iterable[str], usd: float, tokens: int) -> None:
         """Take requests out of the book: their replies are in the store and came to this."""
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             con.executemany("DELETE FROM requests WHERE key = ?", [(key,) for key in keys])
             con.execute(
                 "UPDATE batches SET usd = usd + ?, tokens = tokens + ? WHERE batch = ?",
@@ -165,7 +160,7 @@ class BatchBook:
 
     def end(self, batch: Batch, ended: str) -> tuple[Batch, int]:
         """Close a batch; return it as it stands and how many requests of it wait again."""
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             con.execute("UPDATE batches SET ended = ? WHERE batch = ?", (ended, batch.batch))
             left = con.execute(
                 "UPDATE requests SET batch = NULL WHERE batch = ?", (batch.batch,)
@@ -186,12 +181,6 @@ class BatchBook:
     def close(self) -> None:
         """Close the file."""
         self._con.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._con:  # commits, or rolls back on an error
-            self._con.execute("BEGIN IMMEDIATE")
-            yield self._con
 
 
 def _request(route: RouteName, text: str) -> Request:

@@ -12,8 +12,9 @@ from lakeinterp.chat.targets import arguments, features_of
 from lakeinterp.chat.types import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
+    from lakeinterp.chat.batchbook import Batch
     from lakeinterp.chat.prices import Price
     from lakeinterp.chat.targets import Target
     from lakeinterp.chat.types import ReplyStatus, Request
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _SENT = {"max_tokens", "temperature", "seed", "response_format", "logprobs", "top_logprobs"}
 """Of what the Router is given; the rest is how it goes about it."""
+_LINES = 500
 _UNANSWERED = {"batch_expired", "batch_cancelled"}
 
 
@@ -33,7 +35,7 @@ def body_of(request: Request, target: Target, structured: str) -> dict[str, Any]
     messages = wanted.pop("messages")
     asked = {name: value for name, value in wanted.items() if name in _SENT}
     found = get_optional_params(model=model, custom_llm_provider=provider, **asked)
-    extra = found.pop("extra_body", None) or {}
+    extra = (found.pop("extra_body", None) or {}) | wanted.get("extra_body", {})
     found.pop("stream", None)
     return {"model": model, "messages": messages, **found, **extra, **target.deployment.body}
 
@@ -117,3 +119,37 @@ def _refusal(code: Any, body: Any, error: Any) -> tuple[ReplyStatus, str]:
     if kind in ("content_filter", "content_policy_violation"):
         return "refused", f"content policy: {reason}"
     return "http_error", reason or "the batch has neither a reply nor an error"
+
+
+def came_to(batch: Batch, replies: Collection[Reply]) -> tuple[float, int]:
+    """Return cost and tokens of replies; what is not known counts as the most it can be."""
+    usd, tokens = (batch.most_usd or 0.0) / batch.n, batch.most_tokens // batch.n
+    return (
+        sum(usd if reply.cost_usd is None else reply.cost_usd for reply in replies),
+        sum(tokens if reply.n_tokens is None else reply.n_tokens for reply in replies),
+    )
+
+
+def outcome_of(remote: Any) -> str:
+    """Return how a batch stands as the provider says it, its first error with it."""
+    counts = remote.request_counts
+    said = str(remote.status)
+    if counts is not None and counts.total:
+        said += f", {counts.completed} of {counts.total} answered, {counts.failed} failed"
+    errors = getattr(remote.errors, "data", None) or []
+    return ": ".join([said, *(str(error.message) for error in errors[:1])])
+
+
+async def chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[Sequence[bytes]]:
+    """Yield the lines of a file, some hundred at a time."""
+    rest, lines = b"", []
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        lines += [line for line in whole if line.strip()]
+        if len(lines) >= _LINES:
+            yield lines
+            lines = []
+    if rest.strip():
+        lines.append(rest)
+    if lines:
+        yield lines

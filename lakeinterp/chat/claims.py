@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from lakeinterp.chat.database import connect
 from lakeinterp.chat.processes import is_alive, name_of
 
 if TYPE_CHECKING:
@@ -28,10 +28,7 @@ class Claims:
 
     def __init__(self, path: Path) -> None:
         self._me = f"{name_of(os.getpid())}#{uuid4().hex[:8]}"
-        self._con = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._con.execute("PRAGMA journal_mode = WAL")
-        self._con.execute("PRAGMA synchronous = OFF")
-        self._con.executescript(_SCHEMA)
+        self._con = connect(path, _SCHEMA, synchronous="OFF")
 
     def take(self, key: str) -> bool:
         """Claim a request; False if another living process asks it now."""

@@ -27,6 +27,7 @@ _FEATURES = {
     "schema": re.compile(
         r"response_format|json_?schema|guided|structured[ _]output", re.IGNORECASE
     ),
+    "gaps": re.compile(r"prompt_?logprobs", re.IGNORECASE),
     "logprobs": re.compile(r"logprobs", re.IGNORECASE),
     "seed": re.compile(r"\bseed\b", re.IGNORECASE),
 }
@@ -38,6 +39,10 @@ _NO_CREDIT = re.compile(
 _CLOSED = {401, 402, 404}
 """As good as down: what is wrong is the account or the address."""
 _SHOWN = 200
+_MOVED = (
+    "the address sends on to another one, where neither prompts nor keys are taken: write the "
+    "final one as api_base of {path}"
+)
 _SAYS = {
     400: "the provider refuses the request",
     401: "the provider does not accept the key: {key}",
@@ -92,7 +97,9 @@ def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[st
     if code == 429 and _NO_CREDIT.search(str(exc)):
         code = 402
     meaning = _SAYS.get(code, "").format(key=key_hint, path=path)
-    again = code in _RETRYABLE or not 400 <= code < 500
+    if 300 <= code < 400:
+        meaning = _MOVED.format(path=path)
+    again = code in _RETRYABLE or not 300 <= code < 500
     rest_s = _rest_s(code, headers, str(exc)) if again else None
     if rest_s is not None and rest_s > _TOLD_S:
         said = f"{said} (it asks to wait {rest_s:.0f} s)"
@@ -104,7 +111,7 @@ def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[st
         rest_s=rest_s,
         billed=again and not (headers and code >= 400),
         refuses=_refused_feature(said) if code in (400, 422) else None,
-        is_strike=code in _CLOSED or (again and code != 429),
+        is_strike=code in _CLOSED or 300 <= code < 400 or (again and code != 429),
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakeinterp.chat import targets as ways
 from lakeinterp.chat.batchbook import FILE, BatchBook
-from lakeinterp.chat.store import journal_folder
+from lakeinterp.chat.store import folder_of
 from lakeinterp.errors import Deferred
 
 if TYPE_CHECKING:
@@ -65,8 +64,3 @@ def gathering(lake: Lake, config: ChatConfig) -> Iterator[GatheringChat]:
         chat.flush()
     finally:
         book.close()
-
-
-def folder_of(lake: Lake, config: ChatConfig) -> Path:
-    """Return the folder of the lake's journal."""
-    return Path(config.journal) if config.journal else journal_folder(lake)

@@ -12,8 +12,9 @@ import sqlite3
 import threading
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from lakeinterp.chat.database import connect, transaction
 from lakeinterp.terms import TRANSIENT
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ CREATE TABLE IF NOT EXISTS replies (
 CREATE TABLE IF NOT EXISTS moves (id INTEGER PRIMARY KEY CHECK (id = 1), n INTEGER NOT NULL);
 INSERT OR IGNORE INTO moves VALUES (1, 0);
 """
-_BUSY_S = 60.0
 _MOVE_S = 3600.0
 
 
@@ -40,18 +40,11 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._moving = folder / "moving.sqlite"
-        self._con = sqlite3.connect(
-            folder / "replies.sqlite",
-            timeout=_BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,
+        self._con = connect(
+            folder / "replies.sqlite", _SCHEMA, synchronous="FULL", across_threads=True
         )
-        self._con.execute("PRAGMA journal_mode = WAL")
-        self._con.execute("PRAGMA synchronous = FULL")
-        self._con.executescript(_SCHEMA)
 
     def put(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Keep rows of the `replies` table, all in one commit, and return the rows kept.
@@ -135,10 +128,11 @@ class Journal:
             self._con.close()
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._lock, self._con:  # commits, or rolls back on an error
-            self._con.execute(f"BEGIN {kind}")
-            yield self._con
+    def _transaction(
+        self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE"
+    ) -> Iterator[sqlite3.Connection]:
+        with self._lock, transaction(self._con, kind) as con:
+            yield con
 
 
 def is_final(row: dict[str, Any]) -> bool:

@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_GONE_S = 2.0
+"""Longest wait for killed processes to be gone: some systems leave the last one in the table."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command until it ends or is not wanted; return its exit code.
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     threading.Thread(target=_end_after_input, args=(child, float(grace_s)), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: _signal(child, signal.SIGTERM))
     code = child.wait()
-    _signal(child, signal.SIGKILL)  # what it left behind
+    _kill_rest(child)
     return code if code >= 0 else 128 - code
 
 
@@ -48,13 +51,22 @@ def _end_after_input(child: subprocess.Popen[bytes], grace_s: float) -> None:
     _signal(child, signal.SIGKILL)
 
 
-def _signal(child: subprocess.Popen[bytes], number: int) -> None:
+def _kill_rest(child: subprocess.Popen[bytes]) -> None:
+    """Kill what the child left behind, and wait a little until it is gone: that takes a moment."""
+    until = time.monotonic() + _GONE_S
+    while _signal(child, signal.SIGKILL) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to the child's group; return whether there is one."""
     try:
         os.killpg(child.pid, number)
     except ProcessLookupError:
-        return
+        return False
     except PermissionError:  # macOS says this of a group whose last process is gone
-        return
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import TYPE_CHECKING
+
+from lakeinterp.chat.database import connect
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,9 +30,7 @@ class Learnt:
     """
 
     def __init__(self, path: Path) -> None:
-        self._con = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._con.execute("PRAGMA journal_mode = WAL")
-        self._con.executescript(_SCHEMA)
+        self._con = connect(path, _SCHEMA)
 
     def features(self, deployment: Deployment) -> dict[str, bool]:
         """Return feature to whether the deployment knows it, as far as tried within a day."""

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sqlite3
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from lakeinterp.chat.database import connect, transaction
 from lakeinterp.chat.processes import is_alive, name_of
 from lakeinterp.errors import BudgetStopped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
     from pathlib import Path
 
 _SCHEMA = """
@@ -80,11 +79,8 @@ class Ledger:
         self.budget_usd, self.budget_tokens = budget_usd, budget_tokens
         self._process = name_of(os.getpid())
         self._holds: dict[int, Hold] = {}
-        self._con = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._con.execute("PRAGMA journal_mode = WAL")
-        self._con.execute("PRAGMA synchronous = NORMAL")
-        self._con.executescript(_SCHEMA)
-        with self._transaction() as con:
+        self._con = connect(path, _SCHEMA)
+        with transaction(self._con) as con:
             least = spent or Spent()
             con.execute("UPDATE spent SET usd = max(usd, ?), tokens = max(tokens, ?)", least)
         self.book_dead()
@@ -117,7 +113,7 @@ class Ledger:
                 "chat.budget_usd is set and the model's price is not known: give its deployment "
                 "input_cost_per_token and output_cost_per_token"
             )
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             self._check(con, Spent(usd or 0.0, tokens))
             row = con.execute(
                 "INSERT INTO held (process, usd, tokens) VALUES (?, ?, ?)",
@@ -151,7 +147,7 @@ class Ledger:
         """Book what a call came to and free the rest; None books all that was set aside."""
         usd = hold.usd if usd is None else usd
         tokens = hold.tokens if tokens is None else tokens
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             if hold.id is not None:
                 con.execute("DELETE FROM held WHERE id = ?", (hold.id,))
             con.execute("UPDATE spent SET usd = usd + ?, tokens = tokens + ?", (usd or 0.0, tokens))
@@ -160,7 +156,7 @@ class Ledger:
 
     def book_dead(self) -> None:
         """Book what processes had set aside that are no more."""
-        with self._transaction() as con:
+        with transaction(self._con) as con:
             for (process,) in con.execute("SELECT DISTINCT process FROM held").fetchall():
                 if not is_alive(process):
                     _book_all_of(con, process)
@@ -170,12 +166,6 @@ class Ledger:
         for hold in list(self._holds.values()):
             self.book(hold, None, None)
         self._con.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._con:  # commits, or rolls back on an error
-            self._con.execute("BEGIN IMMEDIATE")
-            yield self._con
 
 
 class Purse:

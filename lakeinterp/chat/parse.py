@@ -157,6 +157,30 @@ def parse_field(text: str, field: str) -> str:
     return value
 
 
+def answer_of(text: str) -> str:
+    """Return what comes after the model's thinking.
+
+    Raises:
+        UnparsableReply: nothing comes after it, or more than any answer has.
+    """
+    return _answer(text)[1]
+
+
+def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
+    """Yield start, end and value of the JSON objects and arrays in a text."""
+    return _values(text)
+
+
+def last_answer(found: Iterable[tuple[int, int, Any]], text: str) -> Any:
+    """Return the last value that stands before the model begins a task of its own.
+
+    Args:
+        found: Start, end and value of each answer in the text, in their order.
+        text: As `answer_of` returns it.
+    """
+    return _last_before(found, text, _NEW_TASK)
+
+
 def _last_before(
     found: Iterable[tuple[int, int, Any]], text: str, new_task: re.Pattern[str]
 ) -> Any:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.chat.failures import Failure
+from lakeinterp.chat.gaps import gaps_of
 from lakeinterp.chat.prices import usage_of
 from lakeinterp.chat.types import Reply, TokenLogprobs
 from lakeinterp.terms import now
@@ -35,6 +36,9 @@ def reply_of(
     if special.get("native_finish_reason") in ("error", "network_error"):
         return _broken("the provider failed in the middle of the reply")
     status, reason, text = _outcome(choice)
+    gaps = gaps_of(getattr(response, "prompt_logprobs", None), request)
+    if gaps is not None and status in ("truncated", "refused"):
+        status, reason = "ok", ""  # Nothing was to be said.
     usage = usage_of(getattr(response, "usage", None), request)
     cost_usd, cost_state = price.cost(usage)
     return Reply(
@@ -43,6 +47,7 @@ def reply_of(
         text=text,
         reason=reason,
         logprobs=_logprobs(choice),
+        gaps=gaps,
         finish_reason=choice.finish_reason,
         model_requested=model,
         model_served=response.model,
@@ -94,7 +99,9 @@ def _logprobs(choice: Any) -> tuple[TokenLogprobs, ...] | None:
 def row_of(request: Request, reply: Reply) -> dict[str, Any]:
     """Return the row of the `replies` table; it holds no secret and no lone surrogate."""
     logprobs = None
-    if reply.logprobs is not None:
+    if reply.gaps is not None:
+        logprobs = json.dumps({"gaps": reply.gaps})
+    elif reply.logprobs is not None:
         logprobs = json.dumps([[t.token, t.logprob, t.top] for t in reply.logprobs])
     return {
         "key": reply.key,
@@ -139,9 +146,13 @@ REPLY_COLUMNS = (
 def reply_from(row: Mapping[str, Any]) -> Reply:
     """Return the reply a row holds."""
     values = {column: row[column] for column in REPLY_COLUMNS}
-    if values["logprobs"] is not None:
-        values["logprobs"] = tuple(
-            TokenLogprobs(token=token, logprob=p, top=tuple((t, q) for t, q in top))
-            for token, p, top in json.loads(values["logprobs"])
-        )
-    return Reply(**values)
+    kept = values.pop("logprobs")
+    found = [] if kept is None else json.loads(kept)
+    if isinstance(found, dict):
+        gaps = tuple(tuple((t, q) for t, q in top) for top in found["gaps"])
+        return Reply(**values, gaps=gaps)
+    logprobs = tuple(
+        TokenLogprobs(token=token, logprob=p, top=tuple((t, q) for t, q in top))
+        for token, p, top in found
+    )
+    return Reply(**values, logprobs=None if kept is None else logprobs)

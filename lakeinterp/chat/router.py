@@ -233,10 +233,14 @@ class LiteLLMChat:
             for feature in sorted(features - target.known):
                 self.learnt.note(target.deployment, feature, is_known=True)
         target.known |= features
-        is_left_out = "logprobs" in features and reply.status == "ok" and reply.logprobs is None
-        if is_left_out and target.gives_logprobs:
-            target.gives_logprobs = False
-            _log.warning("%s gives no log-probabilities: going on without", target.path)
+        if reply.status not in ("ok", "truncated"):
+            return
+        given = {"logprobs": reply.logprobs, "gaps": reply.gaps}
+        missing = {name for name, found in given.items() if name in features and found is None}
+        for name in sorted(missing - target.left_out):
+            target.left_out.add(name)
+            of = "" if name == "logprobs" else " of prompts"
+            _log.warning("%s gives no log-probabilities%s: going on without", target.path, of)
 
     # -- one request --------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from lakeinterp.chat.journal import Journal, is_final
 from lakeinterp.chat.ledger import Spent
 from lakeinterp.chat.replies import REPLY_COLUMNS, reply_from, row_of
-from lakeinterp.errors import Conflict
+from lakeinterp.errors import ConfigError, Conflict
 from lakeinterp.lake.commits import ATTEMPTS
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.terms import TRANSIENT, digest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from lakeinterp.chat.types import Reply, Request
+    from lakeinterp.config import ChatConfig
     from lakeinterp.lake import Lake
 
     Keys = np.ndarray[Any, np.dtype[np.uint64]]
@@ -189,6 +190,33 @@ def journal_folder(lake: Lake) -> Path:
         return Path(lake.root) / "_journal"
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "lakeinterp" / digest(lake.root)
+
+
+def folder_of(lake: Lake, config: ChatConfig) -> Path:
+    """Return the journal's folder under these settings; errors as of `own_folder`."""
+    return own_folder(config) or journal_folder(lake)
+
+
+def own_folder(config: ChatConfig) -> Path | None:
+    """Return the folder that `chat.journal` names, None if it names none; it need not be there.
+
+    Raises:
+        ConfigError: it can be no folder of this machine.
+    """
+    if config.journal is None:
+        return None
+    folder = Path(config.journal).expanduser()
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    problem = None
+    if "://" in config.journal:
+        problem = "the journal is a folder of this machine; only the lake can be behind a URL"
+    elif not there.is_dir():
+        problem = f"{there} is a file"
+    elif not os.access(there, os.W_OK | os.X_OK):
+        problem = f"{there} may not be written"
+    if problem is not None:
+        raise ConfigError(f"chat.journal: {config.journal!r}: {problem}")
+    return folder
 
 
 def n_waiting(lake: Lake, folder: Path | None = None) -> int:

@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakeinterp.chat.batchbook import FILE, BatchBook
@@ -15,7 +14,7 @@ from lakeinterp.chat.learnt import Learnt
 from lakeinterp.chat.ledger import Ledger
 from lakeinterp.chat.offline import OfflineChat
 from lakeinterp.chat.router import LiteLLMChat
-from lakeinterp.chat.store import ReplyStore
+from lakeinterp.chat.store import ReplyStore, folder_of
 from lakeinterp.chat.targets import model_of
 from lakeinterp.chat.types import NamedChat
 from lakeinterp.errors import Deferred
@@ -76,8 +75,8 @@ class ChatStats:
         return self.prompt_tokens + self.completion_tokens
 
     def __str__(self) -> str:
-        parts = [f"{self.n_calls} calls", f"{self.n_stored + self.n_joined} from the lake"]
-        parts += [f"{self.n_tokens} tokens", self.cost]
+        parts = [f"{self.n_calls:,} calls", f"{self.n_stored + self.n_joined:,} from the lake"]
+        parts += [f"{self.n_tokens:,} tokens", self.cost]
         return ", ".join(parts + [f"{n} {status}" for status, n in self.failures.items()])
 
     def bought(self, reply: Reply) -> None:
@@ -187,7 +186,7 @@ async def open_chat(
     """
     asked = asked_chat(config) if chat is None else chat
     async with AsyncExitStack() as stack:
-        store = ReplyStore(lake, Path(config.journal) if config.journal else None)
+        store = ReplyStore(lake, folder_of(lake, config))
         stack.push_async_callback(store.aclose)
         await asyncio.to_thread(store.move)
         stored = StoredChat(asked, store, _naming(asked, config))

@@ -42,15 +42,15 @@ class Target:
     rests_until: float = 0.0
     """Of the monotonic clock; set when the provider limits the rate."""
     refused: set[str] = field(default_factory=set)
-    """Features it does not know: `schema`, `logprobs`, `seed`; it is asked without them."""
+    """Features it does not know: `schema`, `logprobs`, `gaps`, `seed`; it is asked without them."""
     known: set[str] = field(default_factory=set)
     """Features it was asked for and did not refuse."""
     tried: set[str] = field(default_factory=set)
     """Features it was asked for at least once."""
     probe: asyncio.Event | None = None
     """While one call tries features for the first time; set when it is done."""
-    gives_logprobs: bool = True
-    """False once it left them out."""
+    left_out: set[str] = field(default_factory=set)
+    """Of `logprobs` and `gaps`, what its replies came without."""
 
     @property
     def secrets(self) -> list[str]:
@@ -195,7 +195,8 @@ def features_of(request: Request, structured: str) -> set[str]:
     """
     found = {
         "schema": request.schema is not None and structured != "never",
-        "logprobs": request.top_logprobs > 0,
+        "logprobs": request.top_logprobs > 0 and not request.gap,
+        "gaps": request.gap != "",
         "seed": request.seed is not None,
     }
     return {name for name, is_asked in found.items() if is_asked}
@@ -228,6 +229,9 @@ def arguments(
         wanted["response_format"] = {"type": "json_schema", "json_schema": schema}
     if "logprobs" in features:
         wanted |= {"logprobs": True, "top_logprobs": request.top_logprobs}
+    if "gaps" in features:
+        asked = {"prompt_logprobs": request.top_logprobs}
+        wanted["extra_body"] = {**target.deployment.body, **asked}
     return wanted
 
 

@@ -41,6 +41,9 @@ class Request:
     """Alternatives wanted at each token of the reply; 0 asks for none."""
     repeat: int = 0
     """Tells apart replies wanted more than once, for self-agreement."""
+    gap: str = ""
+    """A word of the last message: wherever it stands, the `top_logprobs` tokens are wanted that
+    the model would rather have put there. Needs a route with log-probabilities of prompts."""
 
     def key(self, model: str) -> str:
         """Return the digest under which a model's reply to this request is kept."""
@@ -56,6 +59,7 @@ class Request:
             "schema": self.schema,
             "top_logprobs": self.top_logprobs,
             "repeat": self.repeat,
+            **({"gap": self.gap} if self.gap else {}),
         }
 
 
@@ -84,6 +88,9 @@ class Reply:
     reason: str = ""
     """One line on a status that is not ok."""
     logprobs: tuple[TokenLogprobs, ...] | None = None
+    gaps: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    """At each `gap` of the request the likeliest tokens and their log-probabilities; None if the
+    route gives none."""
     finish_reason: str | None = None
     model_requested: str = ""
     model_served: str | None = None

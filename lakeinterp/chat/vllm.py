@@ -3,6 +3,9 @@
     with serving("Qwen/Qwen3-8B", config.chat) as chat:
         pipeline.explain(config.model_copy(update={"chat": chat}), run=run)
 
+With `chat.vllm.model` set, the steps do that themselves; `pipeline.served` around several steps
+starts it once for all of them.
+
 vLLM lives in an environment or container of its own (`chat.vllm.command`) and is spoken to over
 HTTP; a server that already runs is just a deployment with an `api_base`.
 """
@@ -41,6 +44,10 @@ _GRACE_S = 15.0
 _POLL_S = 0.2
 _STRUCTURED = '{"backend": "xgrammar", "disable_any_whitespace": true}'
 """Without the second a weak model may write blanks until `max_tokens`, and the JSON never ends."""
+_ELSEWHERE = (
+    "better in an environment of its own, whose program chat.vllm.command names: "
+    'command = ["/path/to/bin/vllm"]'
+)
 _SHOWN_LINES = 400
 _ERROR = re.compile(r"\b\w*(Error|Exception): |error: ")
 _PREFIX = re.compile(r"^(\([^)]*\)\s*)?([A-Z]+ \d\d-\d\d \S+ \[[^]]*\])?")
@@ -90,7 +97,7 @@ class VllmServer:
     def __init__(self, model: str, config: VllmConfig, *, log: Path | None = None) -> None:
         if shutil.which(config.command[0]) is None:
             if config.command == ("vllm",):
-                raise MissingExtra("serving a language model", "vllm", "vllm")
+                raise MissingExtra("serving a language model", "vllm", "vllm", _ELSEWHERE)
             raise ConfigError(f"chat.vllm.command: there is no program {config.command[0]!r}")
         self.model, self.config = model, config
         self.port = config.port or _free_port()
@@ -114,7 +121,7 @@ class VllmServer:
 
     def deployment(self) -> Deployment:
         """Return the deployment that asks this server."""
-        return Deployment(model=f"hosted_vllm/{self.name}", api_base=self.url)
+        return Deployment(model=_deployed(self.name), api_base=self.url)
 
     def start(self) -> Self:
         """Start it and return once it answers.
@@ -124,6 +131,7 @@ class VllmServer:
                 last thing it said.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        _log.warning("starting vLLM with %s, which may take minutes; log: %s", self.model, self.log)
         self._stopping.clear()
         self._spawn()
         try:
@@ -241,15 +249,78 @@ def serving(model: str, chat: ChatConfig, *, log: Path | None = None) -> Iterato
         MissingExtra: vLLM is not installed.
         ConfigError: the server does not start, or no route is empty.
     """
+    _empty_route(chat)
+    with VllmServer(model, chat.vllm, log=log) as server:
+        yield _with(chat, server.deployment())
+
+
+@contextmanager
+def served(chat: ChatConfig) -> Iterator[ChatConfig]:
+    """Serve `chat.vllm.model` while the block runs; nothing is started where none is needed.
+
+    Yields:
+        The settings as they are if they name no model; else as of `serving`, with the name taken
+        out, so that a block within this one starts nothing. Where nobody is asked (`offline`,
+        `reread`), as of `named`.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+        ConfigError: the server does not start, or no route is empty.
+    """
+    if chat.vllm.model is None or chat.offline or chat.reread:
+        yield named(chat)
+        return
+    with serving(chat.vllm.model, chat) as asked:
+        yield asked.model_copy(update={"vllm": _without_model(chat.vllm)})
+
+
+def named(chat: ChatConfig) -> ChatConfig:
+    """Return the settings with the model to be served as a deployment that has no address yet.
+
+    Names, keys and prices are those of the server to come; settings without one stay as they are.
+
+    Raises:
+        ConfigError: no route is empty.
+    """
+    if chat.vllm.model is None:
+        return chat
+    deployment = Deployment(model=_deployed(chat.vllm.name or chat.vllm.model))
+    return _with(chat, deployment).model_copy(update={"vllm": _without_model(chat.vllm)})
+
+
+def check_installed(chat: ChatConfig) -> None:
+    """Find out now, rather than after hours of capture, that a server cannot be started.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+        ConfigError: `chat.vllm.command` names no program, or no route is empty.
+    """
+    if chat.vllm.model is not None and not (chat.offline or chat.reread):
+        _empty_route(chat)
+        VllmServer(chat.vllm.model, chat.vllm)
+
+
+def _with(chat: ChatConfig, deployment: Deployment) -> ChatConfig:
+    route = RouteConfig(deployments=(deployment,))
+    return chat.model_copy(update={_empty_route(chat): route})
+
+
+def _empty_route(chat: ChatConfig) -> str:
     if chat.explainer.deployments and chat.judge.deployments:
         raise ConfigError(
-            "chat.explainer and chat.judge both have deployments: none is left to serve"
+            "chat.explainer and chat.judge both have deployments: none is left for chat.vllm to "
+            "serve"
         )
     # An empty judge route asks the explainer's: it stays empty unless that is another's.
-    empty = "judge" if chat.explainer.deployments else "explainer"
-    with VllmServer(model, chat.vllm, log=log) as server:
-        route = RouteConfig(deployments=(server.deployment(),))
-        yield chat.model_copy(update={empty: route})
+    return "judge" if chat.explainer.deployments else "explainer"
+
+
+def _without_model(config: VllmConfig) -> VllmConfig:
+    return config.model_copy(update={"model": None})
+
+
+def _deployed(name: str) -> str:
+    return f"hosted_vllm/{name}"
 
 
 def _free_port() -> int:

@@ -81,7 +81,11 @@ def _reach(deployment: Deployment) -> tuple[bool, str]:
     if deployment.api_base is None:
         return True, "the provider's own address, not tried"
     from urllib.error import HTTPError, URLError
-    from urllib.request import Request, urlopen
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class _Stay(HTTPRedirectHandler):
+        def redirect_request(self, *_: object) -> None:
+            """Follow nowhere: the key is for this address."""
 
     address = f"{deployment.api_base.rstrip('/')}/models"
     if not address.startswith(("http://", "https://")):
@@ -89,9 +93,10 @@ def _reach(deployment: Deployment) -> tuple[bool, str]:
     key = os.environ.get(deployment.api_key_env or "", "")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with urlopen(Request(address, headers=headers), timeout=5) as answer:
+        with build_opener(_Stay).open(Request(address, headers=headers), timeout=5) as answer:
             return True, f"answers ({answer.status})"
     except HTTPError as exc:
-        return exc.code not in (401, 403), f"answers with status {exc.code}"
+        is_ours = exc.code >= 400 and exc.code not in (401, 403)
+        return is_ours, f"answers with status {exc.code}"
     except (URLError, OSError) as exc:
         return False, f"does not answer: {exc}"

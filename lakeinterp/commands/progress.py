@@ -8,13 +8,15 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Self
 
 from lakeinterp.commands.common import console
+from lakeinterp.commands.outlook import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from rich.console import RenderableType
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
     from lakeinterp.chat import ChatStats
     from lakeinterp.config import Config
@@ -91,21 +93,23 @@ class UnitProgress(_Shown):
 
     def __init__(self, name: str, of: str = "units") -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-        from rich.progress import TimeRemainingColumn as Left
 
         self._name, self._of = name, of
         self._console = console(stderr=True)
         self._done = self._total = 0
         self._stats: ChatStats | None = None
         self._start = time.monotonic()
-        self._counted: deque[tuple[float, int]] = deque([(self._start, 0)])
+        self._counted: deque[tuple[float, int, int]] = deque([(self._start, 0, 0)])
+        """When, and calls and requests until then, of the last half minute."""
+        self._of_done = 0
+        """Requests of the units that are done."""
         self._bar = _with_line(
             self._line,
             TextColumn(f"{name:7}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn(f"{of} {{task.fields[note]}}"),
-            Left(compact=True),
+            _column(self._left),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -129,6 +133,8 @@ class UnitProgress(_Shown):
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Show that `done` of `total` units are finished."""
+        if self._stats is not None and done > self._done:
+            self._of_done = self._stats.n_asked
         self._done, self._total = done, total
         self._bar.update(self._task, completed=done, total=total, note=note)
 
@@ -141,10 +147,10 @@ class UnitProgress(_Shown):
         if self._stats is None:
             return ""
         stats, now = self._stats, time.monotonic()
-        self._counted.append((now, stats.n_calls))
+        self._counted.append((now, stats.n_calls, stats.n_asked))
         while len(self._counted) > 2 and self._counted[1][0] < now - _RATE_OVER_S:
             self._counted.popleft()
-        then, before = self._counted[0]
+        then, before, _ = self._counted[0]
         rate = (stats.n_calls - before) / max(1.0, now - then)
         n_stored = stats.n_stored + stats.n_joined
         return (
@@ -152,14 +158,38 @@ class UnitProgress(_Shown):
             f"{stats.n_tokens:,} tokens, {stats.cost}, {sum(stats.failures.values()):,} failed"
         )
 
+    def _left(self) -> str:
+        """Return the time left in words: known once a unit is done, by what the others ask."""
+        if not 0 < self._done < self._total:
+            return ""
+        now, n_left = time.monotonic(), self._total - self._done
+        left_s = (now - self._start) / self._done * n_left
+        if self._stats is not None and self._of_done:
+            then, _, before = self._counted[0]
+            of_each, n_asked = self._of_done / self._done, self._stats.n_asked
+            of_this = max(0.0, of_each - (n_asked - self._of_done))
+            rate = (n_asked - before) / max(1.0, now - then)
+            left_s = (of_each * (n_left - 1) + of_this) / max(rate, 1e-3)
+        return f"about {duration(left_s)} left" if left_s else ""
+
     def _tell(self) -> None:
         """Print a line now and then where there is no terminal to draw a bar on."""
         while not self._ended.wait(_LINE_EVERY_S):
-            parts = [f"{self._name} {self._done:,} of {self._total:,} {self._of}", self._line()]
-            if 0 < self._done < self._total:
-                left_s = (time.monotonic() - self._start) * (self._total / self._done - 1)
-                parts.append(f"about {left_s:,.0f} s left")
-            self._console.print(", ".join(filter(None, parts)), markup=False, soft_wrap=True)
+            done = f"{self._name} {self._done:,} of {self._total:,} {self._of}"
+            said = ", ".join(filter(None, [done, self._line(), self._left()]))
+            self._console.print(said, markup=False, soft_wrap=True)
+
+
+def _column(said: Callable[[], str]) -> ProgressColumn:
+    """Return a column that shows what a function returns."""
+    from rich.progress import ProgressColumn
+    from rich.text import Text
+
+    class _Said(ProgressColumn):
+        def render(self, task: Task) -> Text:  # noqa: ARG002 - one for all
+            return Text(said())
+
+    return _Said()
 
 
 def _with_line(line: Callable[[], str], *columns: ProgressColumn, **options: Any) -> Progress:

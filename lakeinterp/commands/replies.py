@@ -102,10 +102,11 @@ def export(
 @replies.command
 def move(*, common: Common = _DEFAULT) -> None:
     """Move what a killed run left in the journal to the lake; explain and score do so as well."""
-    from lakeinterp.chat.store import ReplyStore
+    from lakeinterp.chat.store import ReplyStore, folder_of
 
     config = common.load()
-    store = ReplyStore(common.open(config), _journal(config))
+    lake = common.open(config)
+    store = ReplyStore(lake, folder_of(lake, config.chat))
     n_moved = store.move()
     store.close()
     console().print(f"{n_moved:,} replies moved")
@@ -113,17 +114,13 @@ def move(*, common: Common = _DEFAULT) -> None:
 
 def _open(config: Config, common: Common) -> Lake:
     """Open the lake, and say so if replies wait in the journal."""
-    from lakeinterp.chat.store import n_waiting
+    from lakeinterp.chat.store import n_waiting, own_folder
 
     lake = common.open(config)
-    if n := n_waiting(lake, _journal(config)):
+    if n := n_waiting(lake, own_folder(config.chat)):
         note = f"{n:,} more are in the journal: `lakeinterp replies move` brings them"
         console(stderr=True).print(note, markup=False)
     return lake
-
-
-def _journal(config: Config) -> Path | None:
-    return Path(config.chat.journal) if config.chat.journal else None
 
 
 def _write(query: str, common: Common, **values: Any) -> None:

@@ -76,8 +76,11 @@ class RouteConfig(Section):
 
 
 class VllmConfig(Section):
-    """How `lakeinterp llm serve` starts vLLM."""
+    """How vLLM is started on this machine, by `lakeinterp llm serve` or for a run."""
 
+    model: str | None = None
+    """Name on the hub, or folder: served for as long as a step asks it, by the route that has no
+    deployments. None: nothing is started."""
     command: Annotated[tuple[str, ...], Field(min_length=1)] = ("vllm",)
     """Program and its first arguments; `serve MODEL` follows. `["/opt/vllm/bin/vllm"]` takes that
     of another environment."""

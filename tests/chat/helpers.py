@@ -3,7 +3,7 @@
 import asyncio
 
 from lakeinterp.chat import LiteLLMChat, Message, Request, open_chat
-from lakeinterp.config import ChatConfig
+from lakeinterp.config import ChatConfig, Config, load
 
 
 def question(text="what?", **values):
@@ -40,3 +40,17 @@ def ask_stored(lake, config, *requests, chat=None):
         return replies, stored.stats
 
     return asyncio.run(run())
+
+
+def whole(folder, chat=None, **values):
+    """Return the settings of a whole run on the lake of `sampled`, asking what `chat` says."""
+    settings = {
+        "lake": str(folder),
+        "explain.explainer": "default",
+        "score.scorers": ["detection"],
+        "score.n_borrowed": 1,
+        "sampling.latents": [0, 1],
+        **values,
+    }
+    config: Config = load(values=settings)
+    return config if chat is None else config.model_copy(update={"chat": chat})

@@ -1,6 +1,8 @@
 """What deployments are sent besides, and that nothing secret is ever shown or stored."""
 
 import logging
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,45 @@ def test_deployments_with_headers_read_back_from_what_config_prints():
     assert validate(tomllib.loads("\n".join(lines(made)))) == made
     assert len({*made.chat.explainer.deployments, *made.chat.explainer.deployments}) == 1
     assert ChatConfig().explainer.deployments == ()
+
+
+@pytest.mark.parametrize("model", ["hosted_vllm/tiny", "openai/tiny", "openrouter/v/tiny"])
+@pytest.mark.parametrize("status", [301, 308])
+def test_redirect_is_not_followed_as_it_would_take_prompt_and_secrets_along(route, model, status):
+    with Wire(lambda body: "x") as other:
+        elsewhere = {"Location": f"{other.url}/chat/completions"}
+        with Wire(lambda body: Answer(status=status, headers=elsewhere, body=b"")) as wire:
+            (reply,) = ask_directly(settings(wire, explainer=route(wire, model=model)), question())
+            assert wire.n_requests == 1
+        assert other.n_requests == 0
+    assert (reply.status, reply.attempts) == ("http_error", 1)
+    assert f"{status}: the address sends on to another one" in reply.reason
+    assert "api_base of chat.explainer.deployments[0]" in reply.reason
+
+
+def test_doctor_takes_the_key_to_no_other_address(monkeypatch):
+    from lakeinterp.commands.doctor import _reach
+    from lakeinterp.config import Deployment
+
+    seen = []
+
+    class Sends(BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers["authorization"]))
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    monkeypatch.setenv("CANARY", "sk-canary")
+    with HTTPServer(("127.0.0.1", 0), Sends) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        deployment = Deployment(model="openai/m", api_base=address, api_key_env="CANARY")
+        assert _reach(deployment) == (False, "answers with status 302")
+        server.shutdown()
+        thread.join()
+    assert seen == [("/v1/models", "Bearer sk-canary")]

@@ -181,7 +181,7 @@ def test_served_model_becomes_the_route_that_has_no_deployment(bin_folder):
         assert chat.judge.deployments[0].model == "hosted_vllm/m"
         assert chat.explainer == other
     with (
-        pytest.raises(ConfigError, match="none is left to serve"),
+        pytest.raises(ConfigError, match=r"none is left for chat\.vllm to serve"),
         serving("m", ChatConfig(explainer=other, judge=other)),
     ):
         pass

@@ -14,6 +14,7 @@ from lakeinterp.config import Config, load
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Lake
 from tests import tiny
+from tests.chat import test_served
 
 pytestmark = [pytest.mark.flow, pytest.mark.slow]
 
@@ -59,6 +60,21 @@ def test_pipeline_flow_gives_the_lake_of_the_plain_functions(server, tmp_path):
     before = Lake(str(tmp_path / "lake")).version("judgements")
     assert pipeline(load(values=settings)) == page
     assert Lake(str(tmp_path / "lake")).version("judgements") == before
+
+
+def test_pipeline_flow_starts_one_server_for_all_its_tasks_and_ends_it(server, tmp_path):
+    from flows.pipeline import pipeline
+
+    program = test_served.install(tmp_path / "bin")
+    served = {"chat.vllm.model": "org/m", "chat.vllm.command": [str(program)]}
+    judged = {"explain.explainer": "default", "score.scorers": ["detection"]}
+    few = {"sampling.latents": [0, 1], "score.n_borrowed": 1}
+    pipeline(load(values=tiny.settings(tmp_path, **served, **judged, **few)))
+    (pid,) = test_served.lines(program, "starts")
+    assert not test_served.is_there(int(pid))
+    with Lake(str(tmp_path / "lake")).connect() as con:
+        found = con.execute("SELECT DISTINCT status, scorer FROM judgements").fetchall()
+    assert found == [("ok", "detection")]
 
 
 def test_wrong_settings_stop_a_flow_without_a_retry(server, tmp_path):
