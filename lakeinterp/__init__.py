@@ -31,7 +31,7 @@ def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> Lake
     from lakeinterp.lake import Lake
 
     lake = Lake(path, storage_options=storage_options)
-    if not lake.tables():
+    if not lake.is_there():
         raise NotFound("lake", str(path), hint="no table is there; `lakeinterp capture` makes one")
     return lake
 

@@ -34,6 +34,7 @@ _COMMANDS = (
     ("explain", _PIPELINE, "Say what each latent means."),
     ("score", _PIPELINE, "Say how far each explanation can be trusted."),
     ("report", _PIPELINE, "Print the results and write the page."),
+    ("compare", _PIPELINE, "Compare two explainers, judges, coders or captures, with intervals."),
     ("examples", _LAKE, "Print a latent's examples, shaded by activation."),
     ("sql", _LAKE, "Run one read-only SQL statement over the lake's tables."),
     ("status", _LAKE, "Show what the lake holds and what is unfinished."),
@@ -45,6 +46,7 @@ _COMMANDS = (
     ("forget", _LAKE, "Take a capture and all that was made from it out of the lake."),
     ("llm", _TOOL, "Serve a language model with vLLM, or ask through batch files."),
     ("doctor", _TOOL, "Show versions, devices and whether the configured routes answer."),
+    ("prompts", _TOOL, "List, print or copy what language models are told."),
     ("config", _TOOL, "Show every setting with its value and what it means."),
     ("version", _TOOL, "Print the version."),
 )

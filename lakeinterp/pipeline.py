@@ -7,18 +7,21 @@ with more tokens, completes the lake.
 from __future__ import annotations
 
 import asyncio
+import gc
+import sys
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
-from lakeinterp import registry
+from lakeinterp import registry, subject
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Lake, queries, units, where
 from lakeinterp.terms import now
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from lakeinterp.chat import Chat, ChatStats
     from lakeinterp.chat.batch import Collected
@@ -76,6 +79,30 @@ def needs_chat(config: Config, step: Literal["explain", "score"]) -> bool:
     return any(registry.resolve("scorer", name).needs_chat for name in config.score.scorers)
 
 
+@contextmanager
+def served(config: Config) -> Iterator[Config]:
+    """Start vLLM for a block if `chat.vllm.model` names a model and explaining or scoring asks one.
+
+    `explain` and `score` do so for themselves; around both, it is started once. It is stopped
+    however the block ends.
+
+    Yields:
+        The settings with the server as a deployment: plain values for tasks and processes.
+
+    Raises:
+        MissingExtra: vLLM is not installed.
+        ConfigError: the server does not start, with the last thing it said.
+    """
+    if not (needs_chat(config, "explain") or needs_chat(config, "score")):
+        yield config
+        return
+    from lakeinterp.chat.vllm import served as served_chat
+
+    _free_devices()
+    with served_chat(config.chat) as chat:
+        yield config.model_copy(update={"chat": chat})
+
+
 def explain(
     config: Config,
     *,
@@ -102,10 +129,7 @@ def explain(
     Raises:
         ConfigError: a model is needed and none is configured, or a hookpoint is not sampled yet.
     """
-    if unit is None:
-        capture = check_sampled(config, capture, hookpoints)
-        if config.chat.workers > 1 and chat is None and needs_chat(config, "explain"):
-            return _shared_out(config, "explain", capture, hookpoints, run, progress, watch)
+    capture = check_sampled(config, capture, hookpoints) if unit is None else None
     from lakeinterp.explain import explain as explain_all
     from lakeinterp.explain import explain_unit
 
@@ -116,7 +140,10 @@ def explain(
             lake, config, asked, capture=capture, hookpoints=hookpoints, run=run, progress=progress
         )
 
-    return asyncio.run(_with_chat(config, "explain", work, chat, watch))
+    with _served_to(config, "explain", chat) as config:
+        if capture is not None and _is_shared(config, "explain", chat):
+            return _shared_out(config, "explain", capture, hookpoints, run, progress, watch)
+        return asyncio.run(_with_chat(config, "explain", work, chat, watch))
 
 
 def score(
@@ -137,10 +164,7 @@ def score(
     Raises:
         ConfigError: a model is needed and none is configured, or nothing is explained yet.
     """
-    if unit is None:
-        capture = check_explained(config, capture, hookpoints)
-        if config.chat.workers > 1 and chat is None and needs_chat(config, "score"):
-            return _shared_out(config, "score", capture, hookpoints, run, progress, watch)
+    capture = check_explained(config, capture, hookpoints) if unit is None else None
     from lakeinterp.score import score as score_all
     from lakeinterp.score import score_unit
 
@@ -151,7 +175,10 @@ def score(
             lake, config, asked, capture=capture, hookpoints=hookpoints, run=run, progress=progress
         )
 
-    return asyncio.run(_with_chat(config, "score", work, chat, watch))
+    with _served_to(config, "score", chat) as config:
+        if capture is not None and _is_shared(config, "score", chat):
+            return _shared_out(config, "score", capture, hookpoints, run, progress, watch)
+        return asyncio.run(_with_chat(config, "score", work, chat, watch))
 
 
 def submit(
@@ -229,6 +256,26 @@ def total(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(added)
 
 
+def _free_devices() -> None:
+    """Give back what a capture in this process holds of the GPUs and does not use any more."""
+    subject.close()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _served_to(
+    config: Config, step: Literal["explain", "score"], chat: Chat | None
+) -> AbstractContextManager[Config]:
+    asks = chat is None and needs_chat(config, step)
+    return served(config) if asks else nullcontext(config)
+
+
+def _is_shared(config: Config, step: Literal["explain", "score"], chat: Chat | None) -> bool:
+    return config.chat.workers > 1 and chat is None and needs_chat(config, step)
+
+
 def _shared_out(
     config: Config,
     step: Literal["explain", "score"],
@@ -269,22 +316,28 @@ async def _with_chat(
 
 
 def check_chat(config: Config) -> None:
-    """Find a missing model or key before any work is done.
+    """Find a missing model or key, prompt or file of explanations before any work is done.
 
     Raises:
-        ConfigError: a step needs a language model and its route has none, or no key.
+        ConfigError: a step needs a language model and its route has none, or no key; or prompts or
+            explanations to be loaded are not what they should be.
         NotFound: the explainer or a scorer is unknown.
     """
-    routes: dict[Literal["explain", "score"], RouteName] = {
-        "explain": "explainer",
-        "score": "judge",
-    }
-    needed = [route for step, route in routes.items() if needs_chat(config, step)]
-    if needed:
-        from lakeinterp.chat.stored import asked_chat
+    from lakeinterp.explain.explainer import load_explainer
 
-        chat = asked_chat(config.chat)
-        for route in needed:
+    explainer = load_explainer(config.explain)
+    needed: set[RouteName] = set(explainer.routes) if explainer.needs_chat else set()
+    scorers = [registry.resolve("scorer", name) for name in config.score.scorers]
+    needed |= {scorer.route for scorer in scorers if scorer.needs_chat}
+    if needed:
+        from lakeinterp.chat.store import own_folder
+        from lakeinterp.chat.stored import asked_chat
+        from lakeinterp.chat.vllm import check_installed, named
+
+        own_folder(config.chat)
+        check_installed(config.chat)
+        chat = asked_chat(named(config.chat))
+        for route in sorted(needed):
             chat.model(route)
 
 

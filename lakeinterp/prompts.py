@@ -38,6 +38,13 @@ class Prompt:
     """Room and file stem, for example `score/detection`."""
     text: str
     """The file as it is, slots unfilled."""
+    path: Path | None = None
+    """Where it was read."""
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it comes with lakeinterp."""
+        return self.path is not None and self.path.parent in SHIPPED.values()
 
     @cached_property
     def slots(self) -> frozenset[str]:
@@ -66,19 +73,38 @@ def load(name: str, folder: str | Path | None = None) -> Prompt:
 
     Raises:
         NotFound: neither folder has the file; the message lists the shipped prompts.
+        ConfigError: the user's folder is not there.
     """
+    if folder and not Path(folder).is_dir():
+        raise ConfigError(
+            f"prompts: there is no folder {folder}; `lakeinterp prompts --copy {folder}` makes one"
+        )
     room, _, stem = name.partition("/")
     candidates = [Path(folder) / room / f"{stem}.md"] if folder else []
     candidates += [SHIPPED[room] / f"{stem}.md"] if room in SHIPPED else []
     for path in candidates:
         if path.is_file():
-            return Prompt(name=name, text=path.read_text(encoding="utf-8").strip())
+            return Prompt(name=name, text=_text(path), path=path)
     raise NotFound("prompt", name, shipped())
 
 
 def shipped() -> Iterable[str]:
     """Return the names of the prompts that come with lakeinterp, sorted."""
     return sorted(f"{room}/{p.stem}" for room, root in SHIPPED.items() for p in root.glob("*.md"))
+
+
+def strays(folder: str | Path) -> list[str]:
+    """Return the files of a user's folder that replace no shipped prompt, sorted."""
+    known = set(shipped())
+    found = (path.relative_to(folder) for path in Path(folder).rglob("*.md"))
+    return sorted(str(path) for path in found if path.with_suffix("").as_posix() not in known)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"prompts: {path} cannot be read as UTF-8 text: {exc}") from exc
 
 
 def quote(text: str) -> str:

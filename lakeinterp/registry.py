@@ -16,12 +16,34 @@ Kind = Literal["explainer", "scorer"]
 
 EXPLAINERS = {
     "default": "lakeinterp.explain.default:DefaultExplainer",
+    "contrastive": "lakeinterp.explain.contrastive:ContrastiveExplainer",
+    "single_token": "lakeinterp.explain.single_token:SingleTokenExplainer",
+    "token_list": "lakeinterp.explain.token_list:TokenListExplainer",
+    "output_centric": "lakeinterp.explain.output_centric:OutputCentricExplainer",
+    "both_views": "lakeinterp.explain.both_views:BothViewsExplainer",
+    "best_of_k": "lakeinterp.explain.best_of_k:BestOfKExplainer",
+    "iterative": "lakeinterp.explain.iterative:IterativeExplainer",
     "pattern": "lakeinterp.explain.pattern:PatternExplainer",
+    "none": "lakeinterp.explain.none:NoExplainer",
+    "loaded": "lakeinterp.explain.loaded:LoadedExplainer",
+    "borrowed": "lakeinterp.explain.borrowed:BorrowedExplainer",
+    "random": "lakeinterp.explain.random_other:RandomExplainer",
+    "constant": "lakeinterp.explain.constant:ConstantExplainer",
 }
 SCORERS = {
     "detection": "lakeinterp.score.detection:DetectionScorer",
+    "recall": "lakeinterp.score.detection:DetectionScorer",
     "fuzzing": "lakeinterp.score.fuzzing:FuzzingScorer",
+    "fuzzing_texts": "lakeinterp.score.fuzzing:FuzzingTextsScorer",
+    "fuzzing_neighbours": "lakeinterp.score.fuzzing:FuzzingNeighboursScorer",
+    "intruder": "lakeinterp.score.intruder:IntruderScorer",
+    "simulation": "lakeinterp.score.simulation:SimulationScorer",
     "pattern": "lakeinterp.score.pattern:PatternScorer",
+    "embedding": "lakeinterp.score.embedding:EmbeddingScorer",
+    "example_embedding": "lakeinterp.score.example_embedding:ExampleEmbeddingScorer",
+    "surprisal": "lakeinterp.score.surprisal:SurprisalScorer",
+    "sensitivity": "lakeinterp.score.sensitivity:SensitivityScorer",
+    "intervention": "lakeinterp.score.intervention:InterventionScorer",
 }
 _TABLES: dict[Kind, dict[str, str]] = {"explainer": EXPLAINERS, "scorer": SCORERS}
 

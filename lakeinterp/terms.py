@@ -29,8 +29,12 @@ Status = Literal[
     "timeout",
     "truncated",
     "budget_stopped",
+    "stopped_early",
+    "many_failed",
 ]
-"""How an explanation, a judgement or a reply ended. Only `ok` carries a value."""
+"""How an explanation, a judgement, a reply or a score ended. Only `ok` carries a value, and
+`many_failed`: a score of which more items failed than `score.max_failed` allows. An item that was
+`stopped_early` was not needed: the interval was narrow enough without it."""
 TRANSIENT: frozenset[str] = frozenset({"http_error", "timeout", "budget_stopped"})
 """Statuses that a rerun tries again."""
 WAITING = "waiting"
@@ -93,8 +97,9 @@ class Example:
     A quantile of which nothing was drawn is counted with the nearest one."""
     weight: float | None = None
     """Windows that this one stands for: sums of weight x value over the drawn windows of a role and
-    stratum are unbiased for sums over all of them. None where some windows had no chance to be
-    drawn (`top`, negatives chosen for being hard)."""
+    stratum are unbiased for sums over all of them, but for windows that overlap each other or, of
+    random ones, have no room. None where some had no chance to be drawn (`top`, fewer windows than
+    quantiles, negatives chosen for being hard)."""
     pieces: tuple[str, ...] = ()
     """Text of each token; joined they are the window's text."""
 

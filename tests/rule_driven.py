@@ -8,15 +8,28 @@ from collections import Counter
 from typing import Any
 
 _MARKED = re.compile(r"(\S*)\s*<<\s*(\S+?)\s*>>")
+_CITED = re.compile(r'"\s*([^"\s]+)[^"]*"')
 _NUMBERED = re.compile(r"^\d+: (.*)$", re.MULTILINE)
 
 
 def answer(body: dict[str, Any]) -> str:
     """Answer a request of the shipped prompts: a description, or a label for every text."""
     asked = body["messages"][-1]["content"]
+    if "Pieces on which the unit was active" in asked:
+        return json.dumps({"explanation": f"the word {_CITED.findall(asked)[0]}"})
     if "What does the unit respond to?" in asked:
         return json.dumps({"explanation": describe(asked)})
+    if "is the intruder?" in asked:
+        return json.dumps({"intruder": odd_one(_NUMBERED.findall(asked))})
     description = asked.partition("Description: ")[2].partition("\n")[0]
+    if "Give the activations above 0" in asked:
+        tokens = [t.strip() for t in _NUMBERED.findall(asked.partition("Tokens:")[2])]
+        fitting = [
+            i
+            for i, pair in enumerate(zip(["", *tokens], tokens, strict=False), start=1)
+            if _fits(description, *pair)
+        ]
+        return json.dumps({"activations": [{"token": i, "activation": 10} for i in fitting]})
     texts = _NUMBERED.findall(asked.partition("Texts:")[2])
     fits = marks_fit if "<<" in asked else fits_somewhere
     return json.dumps({"labels": [int(fits(description, text)) for text in texts]})
@@ -25,9 +38,20 @@ def answer(body: dict[str, Any]) -> str:
 def describe(passages: str) -> str:
     """Say which word is marked, or which word stands before the marked ones."""
     pairs = [(b, w) for line in _NUMBERED.findall(passages) for b, w in _MARKED.findall(line)]
+    if not pairs:
+        return "whole passages"
     ((word, n_word),) = Counter(w for _, w in pairs).most_common(1)
     ((before, n_before),) = Counter(b for b, _ in pairs if b).most_common(1)
     return f"the word {word}" if n_word >= n_before else f"any word after {before}"
+
+
+def odd_one(texts: list[str]) -> int:
+    """Say which text, from 1, has other marked words, or others before them, than most."""
+    pairs = [_MARKED.findall(text) for text in texts]
+    kinds = [{("word", w) for _, w in found} | {("before", b) for b, _ in found} for found in pairs]
+    usual = Counter(kind for found in kinds for kind in found)
+    fits = [max((usual[kind] for kind in found), default=0) for found in kinds]
+    return 1 + fits.index(min(fits))
 
 
 def fits_somewhere(description: str, text: str) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lakeinterp"
 BASE = {"errors", "terms", "fingerprint", "config", "registry", "prompts", "rules", "work", "hub"}
+BASE |= {"embedder"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
     "__init__": BASE | {"lake"},
@@ -22,7 +23,7 @@ MAY_IMPORT = {
     | {"demo", "pipeline", "bridges"},
     "pipeline": BASE
     | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"}
-    | {"workers"},
+    | {"workers", "subject"},
     "workers": BASE | {"lake", "chat", "explain", "score"},
     "lake": BASE,
     "corpus": BASE | {"lake", "demo"},

@@ -17,45 +17,56 @@ if TYPE_CHECKING:
     from lakeinterp.config import CaptureConfig
 
 
-def load_model(config: CaptureConfig, device: torch.device) -> Any:
-    """Return the model without its head, ready to run.
+def load_model(config: CaptureConfig, device: torch.device, *, head: bool = False) -> Any:
+    """Return the model, ready to run.
 
     Args:
         config: The settings; `device_map` goes before the device.
         device: Where the whole model is put otherwise.
+        head: With what turns hidden states into logits of the next token, if its files hold it;
+            otherwise without.
 
     Raises:
         MissingExtra: transformers, or bitsandbytes for `quantization`, is not installed.
         NotFound: there is no such model.
         ConfigError: its folder is torn, or it does not run as the settings ask.
     """
-    try:
-        from transformers import AutoModel
-        from transformers.utils import logging
-    except ImportError as exc:
-        raise MissingExtra("capture", "capture", "transformers") from exc
+    if find_spec("transformers") is None:
+        raise MissingExtra("capture", "capture", "transformers")
     if not config.model:
         raise ConfigError("capture.model: give a model folder or hub id")
     hub.require("model", config.model)
     options = _options(config, device)
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        model = AutoModel.from_pretrained(config.model, **options)
+        with hub.quiet():
+            model = _from_files(config.model, options, head)
     except ImportError as exc:
         raise ConfigError(f"capture.attention: {_line(exc)}") from exc
     except hub.failures() as exc:
         if not Path(config.model).is_dir():
             raise hub.not_found("model", config.model, exc) from exc
         raise ConfigError(f"capture.model: {config.model}: {_line(exc)}") from exc
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
     if "device_map" not in options:
         model = model.to(device)
     return model.eval().requires_grad_(False)
+
+
+def _from_files(name: str, options: dict[str, Any], head: bool) -> Any:
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if head:
+        kind = type(AutoConfig.from_pretrained(name, revision=options["revision"]))
+        if kind in MODEL_FOR_CAUSAL_LM_MAPPING:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                name, output_loading_info=True, **options
+            )
+            model, info = loaded
+            start = f"{model.base_model_prefix}."
+            # What the files lack was drawn at random.
+            if all(key.startswith(start) for key in info["missing_keys"]):
+                return model
+    return AutoModel.from_pretrained(name, **options)
 
 
 def find_device(wanted: str) -> torch.device:

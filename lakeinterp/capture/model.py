@@ -43,10 +43,17 @@ class Read(NamedTuple):
 
 
 class SubjectModel:
-    """A Hugging Face model without its head, on one device or spread over several."""
+    """A Hugging Face model, on one device or spread over several.
 
-    def __init__(self, config: CaptureConfig) -> None:
+    Its modules are named from below the head, whether that was loaded or not.
+    """
+
+    def __init__(self, config: CaptureConfig, *, head: bool = False) -> None:
         """Load the model of a folder or hub id.
+
+        Args:
+            config: The settings.
+            head: Also what turns hidden states into logits; then `causal` holds the whole.
 
         Raises:
             MissingExtra: transformers or nnsight is not installed.
@@ -54,7 +61,10 @@ class SubjectModel:
             ConfigError: its folder is torn, there is no such device, or it does not run as asked.
         """
         nnsight = _import_nnsight()
-        self.hf: Any = load_model(config, find_device(config.device))
+        loaded = load_model(config, find_device(config.device), head=head)
+        self.causal: Any = loaded if head and loaded.base_model is not loaded else None
+        """The model with its head; None if it was not asked for, or the files hold none."""
+        self.hf: Any = loaded if self.causal is None else loaded.base_model
         self.device: torch.device = _first_device(self.hf)
         """Where token ids are put."""
         if config.control == "random-model":
@@ -70,7 +80,7 @@ class SubjectModel:
         }
         self._modules = {name for name, _ in self.hf.named_modules() if name}
         takes = inspect.signature(self.hf.forward).parameters
-        self._options = {"use_cache": False} if "use_cache" in takes else {}
+        self._options: dict[str, Any] = {"use_cache": False} if "use_cache" in takes else {}
 
     def resolve(self, spec: CoderSpec) -> Read:
         """Return where a coder reads in this model.
@@ -150,18 +160,23 @@ class SubjectModel:
                 hook.remove()
         return list(dict.fromkeys(seen))
 
-    def hidden(self, tokens_BT: Tensor, reads: Sequence[Read]) -> dict[Read, Tensor]:
+    def hidden(
+        self, tokens_BT: Tensor, reads: Sequence[Read], mask_BT: Tensor | None = None
+    ) -> dict[Read, Tensor]:
         """Run the model up to the last read and return the hidden states, each [B, T, D].
 
         Args:
             tokens_BT: Token ids.
             reads: In the order of `in_order`; the layers after the last one do not run.
+            mask_BT: Zero where a token is padding; None where none is.
         """
         import nnsight
 
         kept: dict[Read, Tensor] = {}
-        tokens_BT = tokens_BT.to(self.device)
-        with torch.no_grad(), self._traced.trace(tokens_BT, **self._options) as tracer:
+        tokens_BT, options = tokens_BT.to(self.device), self._options
+        if mask_BT is not None:
+            options = {**options, "attention_mask": mask_BT.to(self.device)}
+        with torch.no_grad(), self._traced.trace(tokens_BT, **options) as tracer:
             for read in reads:
                 envoy = self._envoys[read.module]
                 value = envoy.output if read.site == "output" else envoy.input

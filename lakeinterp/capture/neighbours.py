@@ -93,9 +93,13 @@ def _coders(captured: str, revision: str) -> CoderFolder:
     """Return the coders that a capture was made with.
 
     Raises:
-        ConfigError: the model was its own coder, or the files are others by now.
+        ConfigError: the model was its own coder, there were no files, or they are others by now.
     """
-    settings = CaptureConfig.model_validate(json.loads(captured)["capture"])
+    settings = CaptureConfig.model_validate(json.loads(captured).get("capture", {}))
+    if not settings.coder and settings.format != "neurons":
+        raise ConfigError(
+            "sampling.neighbour_methods: the capture names no coder files; take cooccurrence"
+        )
     coders = of_files(settings) if settings.control != "random-coder" else None
     if coders is None:
         kind = "random directions" if settings.control == "random-coder" else "neurons"

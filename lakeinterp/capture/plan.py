@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import commits, schema, shards, where
 from lakeinterp.lake.activations import bucket_latents
+from lakeinterp.lake.fit import as_table
 from lakeinterp.lake.shards import Shards
-from lakeinterp.lake.tables import as_table, literal
+from lakeinterp.lake.tables import literal
 from lakeinterp.terms import digest, now
 
 if TYPE_CHECKING:

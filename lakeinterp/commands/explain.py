@@ -20,13 +20,33 @@ _ASKING = ChatOptions()
 
 ExplainerOption = Annotated[
     str | None,
-    Parameter(help="`pattern` (no language model) or `default`. [setting: explain.explainer]"),
+    Parameter(
+        help="`pattern`, `none`, `constant`, `loaded`, `borrowed` or `random` (no language model); "
+        "`default`, `contrastive`, `single_token`, `token_list`, `output_centric`, `both_views`, "
+        "`best_of_k` or `iterative`. [setting: explain.explainer]"
+    ),
+]
+SourceOption = Annotated[
+    str | None,
+    Parameter(
+        help="What `loaded` reads: a CSV, JSON or JSONL file, a folder that delphi wrote, or a "
+        "lake. [setting: explain.source]"
+    ),
+]
+PromptsOption = Annotated[
+    str | None,
+    Parameter(
+        help="Folder of prompts that replace the shipped ones; `lakeinterp prompts --copy` makes "
+        "one. [settings: explain.prompts, score.prompts]"
+    ),
 ]
 
 
 def explain(
     *,
     explainer: ExplainerOption = None,
+    source: SourceOption = None,
+    prompts: PromptsOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
     chosen: LatentOptions = _ALL,
@@ -37,8 +57,14 @@ def explain(
 
     Latents that have an explanation with the same settings are skipped; failed calls are retried.
     """
-    config = common.load({"explain.explainer": explainer, **chosen.values(), **asking.values()})
+    values = {"explain.explainer": explainer, "explain.source": source, **with_prompts(prompts)}
+    config = common.load({**values, **chosen.values(), **asking.values()})
     return run(config, capture, hookpoints)
+
+
+def with_prompts(folder: str | None) -> dict[str, object]:
+    """Return the settings that `--prompts` stands for."""
+    return {"explain.prompts": folder, "score.prompts": folder}
 
 
 def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> int:

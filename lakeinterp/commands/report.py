@@ -20,21 +20,34 @@ OutputOption = Annotated[
 ]
 
 
+CompareOption = Annotated[
+    tuple[str, str] | None,
+    Parameter(help="Two runs to set beside each other on the page, as `compare` takes them."),
+]
+
+
 def report(
     *,
     output: OutputOption = None,
     capture: CaptureOption = None,
+    compare: CompareOption = None,
     common: Common = _DEFAULT,
 ) -> None:
     """Print the results and write the page: one file that needs nothing else."""
-    run(common.load(), capture, output)
+    run(common.load(), capture, output, compare)
 
 
-def run(config: Config, capture: str | None, output: Path | None) -> Path:
+def run(
+    config: Config,
+    capture: str | None,
+    output: Path | None,
+    compare: tuple[str, str] | None = None,
+) -> Path:
     """Print the summary, write the page and say where it is."""
     import lakeinterp
     from lakeinterp.lake import where
     from lakeinterp.report import summary, write_page
+    from lakeinterp.report.compare import compare_all, shown
 
     lake = lakeinterp.open(config.lake, storage_options=config.store_options())
     name = str(lake.capture(capture)["capture"])
@@ -43,6 +56,10 @@ def run(config: Config, capture: str | None, output: Path | None) -> Path:
     out = console()
     out.print(summary(lake, config, capture=capture))
     inside = Path(lake.root) if lake.store.is_local else Path()
-    page = write_page(lake, output or inside / "report.html", config, capture=capture)
+    compared = compare_all(lake, *compare, config) if compare else []
+    for found in compared:
+        out.print(shown(found))
+    target = output or inside / "report.html"
+    page = write_page(lake, target, config, capture=capture, compared=compared)
     out.print(f"\nthe page: {page} ({size(page.stat().st_size)})", soft_wrap=True)
     return page

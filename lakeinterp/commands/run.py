@@ -21,7 +21,7 @@ from lakeinterp.commands.capture import (
     WhereOption,
 )
 from lakeinterp.commands.common import Common, LatentOptions
-from lakeinterp.commands.explain import ExplainerOption
+from lakeinterp.commands.explain import ExplainerOption, PromptsOption, SourceOption
 from lakeinterp.commands.report import OutputOption
 from lakeinterp.commands.score import ScorersOption
 from lakeinterp.errors import ConfigError
@@ -48,7 +48,9 @@ def run(
     control: ControlOption = None,
     devices: DevicesOption = None,
     explainer: ExplainerOption = None,
+    source: SourceOption = None,
     scorers: ScorersOption = None,
+    prompts: PromptsOption = None,
     output: OutputOption = None,
     chosen: LatentOptions = _ALL,
     asking: ChatOptions = _ASKING,
@@ -61,7 +63,8 @@ def run(
     values = capture_command.values(
         model, coder, hookpoints, dataset, n_tokens, format, control, devices
     )
-    values |= {"explain.explainer": explainer, "score.scorers": scorers}
+    values |= {"explain.explainer": explainer, "explain.source": source}
+    values |= {"score.scorers": scorers, **explain_command.with_prompts(prompts)}
     values |= {**chosen.values(), **asking.values()}
     return everything(common.load(values), output)
 
@@ -77,23 +80,19 @@ def everything(config: Config, output: Path | None) -> int:
             f"capture.shards: {config.capture.shards} captures a part, and examples are drawn from "
             "the whole: run `lakeinterp capture` for each part, then this without it"
         )
-    _check_models(config)
+    from lakeinterp import pipeline
+
+    pipeline.check_chat(config)  # now rather than after hours of capture
     _check_latents(config)
     done = capture_command.run(config)
     sample_command.run(config, done.capture)
-    codes = [
-        explain_command.run(config, done.capture),
-        score_command.run(config, done.capture),
-    ]
+    with pipeline.served(config) as asking:
+        codes = [
+            explain_command.run(asking, done.capture),
+            score_command.run(asking, done.capture),
+        ]
     report_command.run(config, done.capture, output)
     return max(codes)
-
-
-def _check_models(config: Config) -> None:
-    """Find a missing model now rather than after hours of capture."""
-    from lakeinterp import pipeline
-
-    pipeline.check_chat(config)
 
 
 def _check_latents(config: Config) -> None:

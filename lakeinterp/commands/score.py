@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from lakeinterp import registry
 from lakeinterp.commands.asking import ChatOptions, ask
 from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, LatentOptions
+from lakeinterp.commands.explain import PromptsOption, with_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +24,22 @@ ScorersOption = Annotated[
     tuple[str, ...] | None,
     Parameter(
         name="--scorers",
-        help="`pattern` (no language model), `detection`, `fuzzing`. [setting: score.scorers]",
+        help=f"Some of {', '.join(f'`{n}`' for n in registry.SCORERS)}. [setting: score.scorers]",
         consume_multiple=True,
         negative=(),
     ),
+]
+JudgedOption = Annotated[
+    str | None,
+    Parameter(help="Whose explanations are judged. [setting: explain.explainer]"),
 ]
 
 
 def score(
     *,
     scorers: ScorersOption = None,
+    explainer: JudgedOption = None,
+    prompts: PromptsOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
     chosen: LatentOptions = _ALL,
@@ -42,7 +50,8 @@ def score(
 
     Every score has an interval, its failures, and the score of borrowed explanations beside it.
     """
-    config = common.load({"score.scorers": scorers, **chosen.values(), **asking.values()})
+    values = {"explain.explainer": explainer, "score.scorers": scorers, **with_prompts(prompts)}
+    config = common.load({**values, **chosen.values(), **asking.values()})
     return run(config, capture, hookpoints)
 
 

@@ -5,6 +5,7 @@ Windows are rows, tokens are columns. Every token carries the weight of what it 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -109,27 +110,45 @@ class Tokens:
 def lay_out(examples: Sequence[Example]) -> Tokens:
     """Lay out examples as columns.
 
-    A window weighs its population over the number of windows drawn from the same stratum and
-    quantile; each of its tokens weighs as much, so that shares of weight are shares of the
+    Each token of a window weighs what the window does, so that shares of weight are shares of the
     corpus's windows and precision is at natural prevalence.
     """
-    drawn: dict[tuple[str, int | None], int] = {}
-    for example in examples:
-        cell = (example.stratum, example.quantile)
-        drawn[cell] = drawn.get(cell, 0) + 1
     numbers: dict[str, int] = {}
     documents: dict[int, int] = {}
     width = max(len(example.pieces) for example in examples)
     shape = (len(examples), width)
     ids, values = np.full(shape, -1, dtype=np.int64), np.zeros(shape)
     document, weight = np.zeros(shape[0], dtype=np.int64), np.zeros(shape)
+    stands_for = weights(examples)
     for i, example in enumerate(examples):
         n = len(example.pieces)
         ids[i, :n] = [numbers.setdefault(piece, len(numbers)) for piece in example.pieces]
         values[i, :n] = example.values
-        weight[i, :n] = example.population / drawn[example.stratum, example.quantile]
+        weight[i, :n] = stands_for[i]
         document[i] = documents.setdefault(example.document, len(documents))
     return Tokens(tuple(numbers), ids, document, values > 0, weight)
+
+
+def weights(examples: Sequence[Example]) -> Floats:
+    """Return how many windows of the corpus each example of one role stands for.
+
+    That is its own weight. Examples that have none, since they were chosen and not drawn by
+    chance, share what their stratum and quantile stand for; a guess, but the best there is. Silent
+    windows chosen for being hard are among those that the random ones stand for, so all silent ones
+    are brought down together to as many as there are.
+    """
+    drawn = Counter((example.stratum, example.quantile) for example in examples)
+    found = np.array(
+        [
+            e.population / drawn[e.stratum, e.quantile] if e.weight is None else e.weight
+            for e in examples
+        ]
+    )
+    is_silent = np.array([not example.is_active for example in examples])
+    n_silent = max((e.population for e in examples if e.stratum == "random"), default=0)
+    if n_silent:
+        found[is_silent] *= n_silent / found[is_silent].sum()
+    return found
 
 
 def _findings(texts: list[tuple[str, ...]], slot: Slot, pieces: tuple[str, ...]) -> Findings:

@@ -10,58 +10,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from lakeinterp import registry
+from lakeinterp import registry, subject
 from lakeinterp.errors import ConfigError, Deferred, SkipUnit, TooFewExamples
+from lakeinterp.explain.evidence import Evidence, Frequency
 from lakeinterp.lake import Bench, queries, units, where
 from lakeinterp.terms import WAITING, Explained, LatentId, digest, json_text, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
-    from lakeinterp.chat.types import Chat
+    from lakeinterp.chat.types import Chat, RouteName
     from lakeinterp.config import Config, ExplainConfig, RouteConfig
     from lakeinterp.lake import Lake, Vocabulary
     from lakeinterp.terms import Example, Status, Unit
 
 FLUSH_LATENTS = 128
 """Explanations written in one commit; a kill loses at most these (and no paid reply)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frequency:
-    """How often a latent fires, over all documents: numbers that say nothing of where."""
-
-    status: str
-    n_windows: int
-    n_activations: int
-    density: float
-    """Share of the tokens on which it fires."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What an explainer may know of a latent: no token or value of a scorer's document.
-
-    `frequency` alone is counted over all documents, the scorers' too.
-    """
-
-    latent: LatentId
-    examples: tuple[Example, ...]
-    """Of the explain role, in the order of their numbers."""
-    frequency: Frequency | None = None
-    """None if the latent was not counted."""
-
-    @property
-    def activating(self) -> tuple[Example, ...]:
-        """The windows in which the latent fires, strongest first."""
-        found = [e for e in self.examples if e.is_active]
-        return tuple(sorted(found, key=lambda e: (-e.peak, e.example)))
-
-    @property
-    def silent(self) -> tuple[Example, ...]:
-        """The windows in which it does not fire."""
-        return tuple(e for e in self.examples if not e.is_active)
 
 
 class Explainer(Protocol):
@@ -71,6 +36,12 @@ class Explainer(Protocol):
     """In the registry, and in the `explainer` column."""
     needs_chat: bool
     """Whether it asks a language model."""
+    routes: tuple[RouteName, ...] = ("explainer",)
+    """Which language models it asks, if it asks any."""
+    needs_examples: bool = True
+    """False if it also explains a latent of which no window was drawn."""
+    tried_again: tuple[str, ...] = ()
+    """Statuses that a rerun tries again, since what was missing may be there by then."""
     settings: str
     """Digest of exactly the settings that matter to it, and of its prompts."""
     prompt: str | None
@@ -78,6 +49,10 @@ class Explainer(Protocol):
 
     def __init__(self, config: ExplainConfig) -> None:
         """Take the settings; loads the prompts."""
+
+    def other_settings(self, config: Config) -> list[Any]:  # noqa: ARG002 - for those that need it
+        """Return what else decides an explanation: settings that are not of `explain`."""
+        return []
 
     def prepare(self, bench: Bench) -> None:
         """Get ready for a unit, before its first latent; most explainers need nothing."""
@@ -122,7 +97,7 @@ def series_of(explainer: Explainer, config: Config, sample: str) -> Series:
     models = _models(config.chat.explainer) if explainer.needs_chat else []
     return Series(
         explainer=explainer.name,
-        settings=digest([explainer.settings, models]),
+        settings=digest([explainer.settings, models, *explainer.other_settings(config)]),
         prompt=explainer.prompt,
         sample=sample,
     )
@@ -163,20 +138,28 @@ async def explain_unit(
         )
     series = series_of(explainer, config, units.sample_id(lake, unit.capture, config.sampling))
     selected = units.selected_latents(lake, unit, config.sampling)
-    again = config.chat.tried_again
+    again = [*config.chat.tried_again, *explainer.tried_again]
     wanted = _unfinished(lake, unit, series, selected, again)
     if not wanted:
         return Counter()
     units.require_examples(lake, unit, series.sample, config.sampling, selected)
     vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
     scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
-    explainer.prepare(Bench(lake=lake, config=config, sample=series.sample, **scope))
-    counts: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
+    bench = Bench(lake=lake, config=config, sample=series.sample, latents=tuple(wanted), **scope)
+    explainer.prepare(bench)
     work = partial(_row, explainer=explainer, series=series, chat=chat, run=run)
     limit = 2 * config.chat.concurrency if explainer.needs_chat else 1
     evidence = _evidence(lake, unit, series, vocabulary, wanted)
-    async for row in in_parallel(evidence, work, limit=limit):
+    return await _written(lake, scope, in_parallel(evidence, work, limit=limit))
+
+
+async def _written(
+    lake: Lake, scope: dict[str, str], found: AsyncIterator[dict[str, Any] | None]
+) -> Counter[str]:
+    """Write rows as they come and return how many by status; None stands for one that waits."""
+    counts: Counter[str] = Counter()
+    rows: list[dict[str, Any]] = []
+    async for row in found:
         if row is None:
             counts[WAITING] += 1
             continue
@@ -217,7 +200,10 @@ async def explain(
     async def work(unit: Unit, vocabulary: Vocabulary) -> Counter[str]:
         return await explain_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
 
-    _, total = await units.over_units(lake, capture, hookpoints, work, progress)
+    try:
+        _, total = await units.over_units(lake, capture, hookpoints, work, progress)
+    finally:
+        subject.close()
     return total
 
 
@@ -278,7 +264,7 @@ async def _row(
 ) -> dict[str, Any] | None:
     """Explain one latent and return its `explanations` row; None if a reply is to come later."""
     try:
-        if not evidence.activating:
+        if explainer.needs_examples and not evidence.activating:
             raise TooFewExamples(0, 1)
         explained = await explainer.explain(evidence, chat)
     except Deferred:
@@ -308,7 +294,7 @@ async def _row(
 
 def _why(evidence: Evidence, skip: SkipUnit) -> str:
     found = evidence.frequency
-    if found is None or not isinstance(skip, TooFewExamples):
+    if found is None or not isinstance(skip, TooFewExamples) or skip.kind != "activating":
         return str(skip)
     return f"{skip} in the explainer's documents ({found.status}: {found.n_windows} in all)"
 

@@ -17,11 +17,11 @@ from lakeinterp.terms import Explained, digest
 if TYPE_CHECKING:
     from lakeinterp.chat.types import Chat
     from lakeinterp.config import ExplainConfig
-    from lakeinterp.explain.explainer import Evidence
+    from lakeinterp.explain.evidence import Evidence
 
 FLOOR = 0.1
 """Penalised F1 that a rule must reach; below it the row says `no_rule`."""
-VERSION = 1
+VERSION = 2
 """Of the search; grows when the same examples may lead to another rule."""
 
 

@@ -21,8 +21,11 @@ from lakeinterp.report.reader import Reader
 from lakeinterp.report.records import Pair
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lakeinterp.config import Config
     from lakeinterp.lake import Lake
+    from lakeinterp.report.compare import Comparison
     from lakeinterp.report.records import Score
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -72,7 +75,14 @@ class Names:
         return words.scorer_name(name, self._reader.models(explainer, name))
 
 
-def write_page(lake: Lake, path: str | Path, config: Config, *, capture: str | None = None) -> Path:
+def write_page(
+    lake: Lake,
+    path: str | Path,
+    config: Config,
+    *,
+    capture: str | None = None,
+    compared: Sequence[Comparison] = (),
+) -> Path:
     """Write the report of one capture as one HTML file that needs nothing else.
 
     Latents are fetched and written a few at a time, so memory does not grow with their number;
@@ -83,6 +93,7 @@ def write_page(lake: Lake, path: str | Path, config: Config, *, capture: str | N
         path: File to write; its folder is made.
         config: `report` decides title and length, `score.headline` the order.
         capture: Name; None takes the only one there is.
+        compared: Pairs of runs to show beside each other.
 
     Returns:
         The path of the file.
@@ -94,7 +105,7 @@ def write_page(lake: Lake, path: str | Path, config: Config, *, capture: str | N
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid4().hex[:8]}.partial")
     with Reader(lake, config, capture) as reader:
-        page = environment().get_template("page.html").stream(_content(reader))
+        page = environment().get_template("page.html").stream(_content(reader), compared=compared)
         page.enable_buffering(_BUFFERED)
         try:
             with partial.open("w", encoding="utf-8", newline="\n") as sink:

@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
+from lakeinterp import registry
 from lakeinterp.errors import NotFound
 from lakeinterp.lake import queries, units, where
 from lakeinterp.report import statistics
@@ -27,7 +28,7 @@ from lakeinterp.report.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     import duckdb
 
@@ -72,7 +73,7 @@ class Reader:
             capture: Name; None takes the only one there is.
 
         Raises:
-            NotFound: no such capture; or none of its scores has the metric `score.headline`.
+            NotFound: no such capture; or `score.headline` is set and no score has this metric.
         """
         self.lake, self.config = lake, config
         self.capture: dict[str, Any] = lake.capture(capture)
@@ -167,7 +168,7 @@ class Reader:
         rows = list(self._rows("score_summary", metric=self.metric))
         low = min((r["lowest"] for r in rows if r["lowest"] is not None), default=0.0)
         values, bins = self._values(), self._histograms(-1.0 if low < 0 else 0.0)
-        densities = self._by_density()
+        densities, blocks = self._by_density(), self._blocks()
         order = {pair: i for i, pair in enumerate(self.pairs)}
         found: dict[str, list[Summary]] = {}
         for row in rows:
@@ -176,10 +177,13 @@ class Reader:
             pair = Pair(row.pop("explainer"), row.pop("scorer"))
             key = (hookpoint, pair)
             one = values.get(key, _Counted([], []))
+            totals, weights = blocks.get(key, ([], []))
             summary = Summary(
                 **row,
                 pair=pair,
                 interval=statistics.bootstrap_mean(one.values, one.counts),
+                weighted=sum(totals) / sum(weights) if any(weights) else None,
+                weighted_interval=statistics.bootstrap_ratio(totals, weights),
                 explaining=self.costs.get((hookpoint, pair.explainer, None), Cost()),
                 judging=self.costs.get((hookpoint, pair.explainer, pair.scorer), Cost()),
                 histogram=bins.get(key, ()),
@@ -260,6 +264,8 @@ class Reader:
     def _pairs(self) -> tuple[Pair, ...]:
         """Return the pairs that have the headline metric, the one to sort by first."""
         rows = list(self._rows("metrics"))
+        if "headline" not in self.config.score.model_fields_set:
+            self.metric = self._own_metric(rows)
         mine = {Pair(r["explainer"], r["scorer"]): r for r in rows if r["metric"] == self.metric}
         if rows and not mine:
             self._stack.close()
@@ -279,12 +285,29 @@ class Reader:
             )
         )
 
+    def _own_metric(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return the metric of the settings if some score has it, else the first scorer's own."""
+        metric = self.config.score.headline
+        known = registry.names("scorer")
+        led = dict.fromkeys((*self.config.score.scorers, *(r["scorer"] for r in rows)))
+        own = [str(registry.resolve("scorer", s).headline) for s in led if s in known]
+        there = {row["metric"] for row in rows}
+        return next((m for m in (metric, *own) if m in there), metric)
+
     def _values(self) -> dict[tuple[str, Pair], _Counted]:
         found: dict[tuple[str, Pair], _Counted] = {}
         for row in self._rows("score_values", metric=self.metric):
             one = found.setdefault(_key(row), _Counted([], []))
             one.values.append(row["value"])
             one.counts.append(row["n"])
+        return found
+
+    def _blocks(self) -> dict[tuple[str, Pair], tuple[list[float], list[float]]]:
+        found: dict[tuple[str, Pair], tuple[list[float], list[float]]] = {}
+        for row in self._rows("score_blocks", metric=self.metric):
+            totals, weights = found.setdefault(_key(row), ([], []))
+            totals.append(row["total"])
+            weights.append(row["weight"])
         return found
 
     def _histograms(self, low: float) -> dict[tuple[str, Pair], tuple[Bin, ...]]:

@@ -99,12 +99,21 @@ class Summary:
     mean: float | None
     interval: Interval | None
     """Bootstrap over latents, 95 %."""
+    weighted: float | None = None
+    """Mean over latents, each as often as it fires."""
+    weighted_interval: Interval | None = None
     mean_null: float | None
     mean_corrected: float | None
     n_compared: int
     n_above: int
+    n_ranked: int = 0
+    """Latents that have a p value."""
+    n_found: int = 0
+    """Of those, above the null at a false discovery rate of 5 %."""
     n_items: int
     n_failed: int
+    n_marked: int = 0
+    """Latents of which more items failed than `score.max_failed` allows."""
     explaining: Cost = field(default_factory=Cost)
     judging: Cost = field(default_factory=Cost)
     histogram: tuple[Bin, ...] = ()

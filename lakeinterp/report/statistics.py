@@ -22,6 +22,30 @@ class Interval:
     high: float
 
 
+def bootstrap_ratio(
+    totals: Sequence[float], weights: Sequence[float], *, seed: int = 0
+) -> Interval | None:
+    """Return the percentile bootstrap interval of a weighted mean over groups of latents.
+
+    Args:
+        totals: Sums of weight times value, shape [groups].
+        weights: Sums of weights, shape [groups].
+        seed: Of the resampling; the same input and seed give the same interval.
+
+    Returns:
+        As `bootstrap_mean`; None for fewer than two groups that have a weight.
+    """
+    sums = np.asarray([totals, weights], dtype=np.float64)
+    sums = sums[:, sums[1] > 0]
+    n, rng = sums.shape[1], np.random.default_rng(seed)
+    if n < 2:
+        return None
+    times = rng.multinomial(n, np.full(n, 1 / n), size=N_RESAMPLES)
+    total, weight = times @ sums[0], times @ sums[1]
+    low, high = np.quantile(total / weight, [0.025, 0.975])
+    return Interval(low=float(low), high=float(high))
+
+
 def bootstrap_mean(
     values: Sequence[float], counts: Sequence[int], *, seed: int = 0
 ) -> Interval | None:

@@ -89,7 +89,8 @@ def _judged(reader: Reader, one: Summary) -> tuple[str, str]:
     name = words.scorer_name(one.pair.scorer, reader.models(one.pair.explainer, one.pair.scorer))
     counts = f"{words.count(one.n_items)} items, {words.count(one.n_failed)} failed"
     without = f", {words.latents(one.n_without)} without score" if one.n_without else ""
-    return "judged", f"{name}: {counts}{without}{_costing(one.judging)}"
+    marked = f", too many of {words.latents(one.n_marked)}" if one.n_marked else ""
+    return "judged", f"{name}: {counts}{marked}{without}{_costing(one.judging)}"
 
 
 def _costing(cost: Cost | None) -> str:
@@ -98,16 +99,19 @@ def _costing(cost: Cost | None) -> str:
 
 def _scores(reader: Reader, summaries: Iterable[Summary]) -> RenderableType:
     metric = words.metric_name(reader.metric)
-    found = table("explainer · scorer", f"mean {metric}", "null", "corrected", "above null")
+    columns = (f"mean {metric}", "by frequency", "null", "corrected", "above null")
+    found = table("explainer · scorer", *columns, "q ≤ 0.05")
     for one in summaries:
         bounds = "" if one.interval is None else _bounds(one.interval.low, one.interval.high)
         above = f"{words.count(one.n_above)} of {words.count(one.n_compared)}"
         found.add_row(
             Text(str(one.pair)),
             Text(f"{words.score(one.mean)} {bounds}".rstrip()),
+            words.score(one.weighted),
             words.score(one.mean_null),
             words.score(one.mean_corrected),
             above if one.n_compared else "–",
+            words.count(one.n_found) if one.n_ranked else "–",
         )
     return found
 

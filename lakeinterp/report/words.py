@@ -11,11 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _METRICS = {
+    "above_chance": "accuracy above chance",
+    "auprc": "AUPRC",
     "auroc": "AUROC",
+    "correlation_centred": "correlation without place",
+    "correlation_window": "correlation within windows",
+    "deviation_explained": "deviation explained",
     "f1": "F1",
     "fpr": "false positive rate",
     "iou": "IoU",
+    "r_squared": "R²",
+    "self_agreement": "judge agrees with itself",
+    "self_kappa": "kappa of the judge with itself",
     "tpr": "true positive rate",
+    "weighted_f1": "F1 by frequency",
 }
 _BREAKS = re.compile("(?:⏎\n)+")
 PATTERN = "pattern"
@@ -54,6 +63,8 @@ def metric_name(metric: str) -> str:
     stem, _, part = metric.partition("_")
     if metric.endswith("_natural"):
         return f"{_METRICS.get(stem, stem)} at natural rate"
+    if stem == "reference":
+        return f"{_METRICS.get(part, part.replace('_', ' '))} as drawn"
     if stem in ("tpr", "fpr") and part:
         return f"{_METRICS[stem]}, {part.replace('_', ' ')}"
     return _METRICS.get(metric, metric.replace("_", " "))

@@ -43,15 +43,23 @@ class LabelJudge:
     """Asks for one 0 or 1 for each text of a batch.
 
     The system message is the same for all, the explanation stands before the texts: replies to
-    one explanation share the longest prefix.
+    one explanation share the longest prefix. Where the route gives log-probabilities, each label
+    has the probability of being 1.
     """
 
-    def __init__(self, scorer: str, config: ScoreConfig) -> None:
-        """Load `score/SCORER_system` and `score/SCORER_user`."""
+    def __init__(self, scorer: str, config: ScoreConfig, *, system: str | None = None) -> None:
+        """Load `score/SCORER_system`, or `score/SYSTEM_system`, and `score/SCORER_user`."""
         self._config = config
-        self._system = prompts.load(f"score/{scorer}_system", config.prompts).fill()
+        self._system = prompts.load(f"score/{system or scorer}_system", config.prompts).fill()
         self._user = prompts.load(f"score/{scorer}_user", config.prompts)
         self.prompt = digest([self._system, self._user.text])
+        self.asked = [
+            config.items_per_prompt,
+            config.max_tokens,
+            config.temperature,
+            config.label_alternatives,
+        ]
+        """Settings that decide a call."""
 
     def batches(self, items: Sequence[Item]) -> list[Sequence[Item]]:
         """Cut items into calls; the last one may be shorter."""
@@ -75,6 +83,7 @@ class LabelJudge:
             max_tokens=self._config.max_tokens,
             temperature=self._config.temperature,
             schema=_SCHEMA,
+            top_logprobs=self._config.label_alternatives,
         )
 
     async def judge(
@@ -94,23 +103,26 @@ class LabelJudge:
     ) -> tuple[int, list[Judgement]]:
         from lakeinterp.chat.ask import ask
         from lakeinterp.chat.parse import parse_labels
+        from lakeinterp.chat.probabilities import label_probabilities
 
         call, batch = numbered
         n = len(batch)
         asked = await ask(chat, self.request(explanation, batch), lambda t: parse_labels(t, n))
-        labels: Sequence[bool | None] = (
-            asked.value if asked.status == "ok" and asked.value is not None else [None] * n
-        )
+        labels: Sequence[bool | None] = [None] * n
+        probabilities: Sequence[float | None] = [None] * n
+        if asked.value is not None:
+            labels, probabilities = asked.value, label_probabilities(asked.reply, n)
         return call, [
             Judgement(
                 item=item.item,
                 example=item.example,
                 truth=item.truth,
-                prediction=None if label is None else bool(label),
+                prediction=label,
+                probability=probability,
                 call=call,
                 status=asked.status,
                 reason=asked.reason,
                 reply_keys=asked.reply_keys,
             )
-            for item, label in zip(batch, labels, strict=True)
+            for item, label, probability in zip(batch, labels, probabilities, strict=True)
         ]

@@ -26,11 +26,12 @@ class DetectionScorer(Scorer):
 
     name = "detection"
     needs_chat = True
+    is_itemwise = True
 
     def __init__(self, config: ScoreConfig) -> None:
         """Load the prompts, from `config.prompts` where that folder has them."""
         self._judge = LabelJudge(self.name, config)
-        asked = [config.items_per_prompt, config.max_tokens, config.temperature]
+        asked = self._judge.asked
         self.settings = digest([VERSION, asked, self._judge.prompt])
 
     def items(self, task: ScoringTask) -> list[Item]:

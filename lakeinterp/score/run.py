@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from lakeinterp import subject
 from lakeinterp.errors import ConfigError, Deferred
 from lakeinterp.lake import Bench, queries, units, where
+from lakeinterp.score.judging import judged_rows
+from lakeinterp.score.measure import measure
 from lakeinterp.score.scorer import ScoringTask, ToJudge, load_scorer
-from lakeinterp.terms import WAITING, LatentId, Unit, digest, json_text, now
+from lakeinterp.terms import WAITING, LatentId, Unit, digest, now
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import duckdb
     import pyarrow as pa
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from lakeinterp.chat.types import Chat
     from lakeinterp.config import Config
     from lakeinterp.lake import Lake, Vocabulary
-    from lakeinterp.score.scorer import ExplanationRole, Judgement, Scorer
+    from lakeinterp.score.scorer import ExplanationRole, Scorer
     from lakeinterp.terms import Example
 
 FLUSH_ROWS = 20_000
@@ -58,16 +61,30 @@ class Scoring:
     def connect(self, latents: Sequence[int] | None) -> duckdb.DuckDBPyConnection:
         """Return a connection that sees the hookpoint's explanations and latents.
 
-        Of its judgements and scores it sees at least those of `latents`; None sees all.
+        Of its examples, judgements and scores it sees at least those of `latents`; None sees all.
         """
         key = mine = where(**self.place)
         if latents:
             mine += f" AND latent >= {min(latents)} AND latent <= {max(latents)}"
-        return self.lake.connect(explanations=key, latents=key, judgements=mine, scores=mine)
+        return self.lake.connect(
+            explanations=key, latents=key, examples=mine, judgements=mine, scores=mine
+        )
 
     def write(self, name: str, rows: pa.Table | Sequence[Mapping[str, object]]) -> int:
         """Write rows of some of the hookpoint's latents; return how many."""
         return self.lake.upsert(name, rows, scope=self.place, spans=("latent",))
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether judging stops where an interval is narrow enough."""
+        return bool(self.config.score.adaptive_width) and self.scorer.is_itemwise
+
+    def bench(self, latents: Iterable[int]) -> Bench:
+        """Return what the scorer may look up about the latents it judges."""
+        wanted = tuple(sorted(latents))
+        return Bench(
+            lake=self.lake, config=self.config, sample=self.sample, latents=wanted, **self.place
+        )
 
     @property
     def who(self) -> dict[str, str]:
@@ -108,19 +125,12 @@ async def score_unit(
     counts: Counter[str] = Counter()
     selected = units.selected_latents(lake, unit, config.sampling)
     sample = units.sample_id(lake, unit.capture, config.sampling)
-    for name in config.score.scorers:
-        scoring = _scoring(lake, unit, config, name, sample, run)
-        if scoring.scorer.needs_chat and chat is None:
-            raise ConfigError(
-                f"score.scorers: {name!r} asks a language model: set chat.judge or "
-                "chat.explainer, or use the pattern scorer, which needs none"
-            )
-        units.require_examples(lake, unit, sample, config.sampling, selected)
-        with scoring.connect(selected) as con:
-            own = _own(con, scoring, selected)
-            wanted = _wanted(con, scoring, own)
+    scorings = [_scoring(lake, unit, config, n, sample, run) for n in config.score.scorers]
+    # Whatever can be refused is refused before the first scorer asks for anything.
+    planned = [(scoring, *_planned(scoring, selected, chat)) for scoring in scorings]
+    for scoring, own, wanted in planned:
         if wanted:
-            scoring.scorer.prepare(Bench(lake=lake, config=config, sample=sample, **scoring.place))
+            scoring.scorer.prepare(scoring.bench(wanted))
             vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
             counts += await _judge(scoring, wanted, vocabulary, chat)
         if own and not counts[WAITING]:
@@ -156,7 +166,10 @@ async def score(
     async def work(unit: Unit, vocabulary: Vocabulary) -> Counter[str]:
         return await score_unit(lake, unit, config, chat, run=run, vocabulary=vocabulary)
 
-    found, total = await units.over_units(lake, capture, hookpoints, work, progress)
+    try:
+        found, total = await units.over_units(lake, capture, hookpoints, work, progress)
+    finally:
+        subject.close()
     for place in dict.fromkeys((unit.capture, unit.hookpoint) for unit in found):
         finish_hookpoint(lake, *place, config, run=run)
     return total
@@ -184,17 +197,45 @@ def finish_hookpoint(lake: Lake, capture: str, hookpoint: str, config: Config, *
 
 def _scoring(lake: Lake, unit: Unit, config: Config, name: str, sample: str, run: str) -> Scoring:
     scorer = load_scorer(name, config.score)
-    route = config.chat.judge if config.chat.judge.deployments else config.chat.explainer
+    judge = config.chat.judge if scorer.route == "judge" else config.chat.explainer
+    route = judge if judge.deployments else config.chat.explainer
     models = sorted({d.name for d in route.deployments}) if scorer.needs_chat else []
+    width = config.score.adaptive_width if scorer.is_itemwise else 0
+    narrow = [width] if width else []
     return Scoring(
         lake=lake,
         unit=unit,
         config=config,
         scorer=scorer,
-        settings=digest([scorer.settings, models]),
+        settings=digest([scorer.settings, models, *narrow]),
         sample=sample,
         run=run,
     )
+
+
+def _planned(
+    scoring: Scoring, selected: Sequence[int], chat: Chat | None
+) -> tuple[list[dict[str, Any]], dict[int, list[ToJudge]]]:
+    """Return the explanations of chosen latents, and those still to be judged, by latent.
+
+    Raises:
+        ConfigError: the scorer needs a language model, or what it runs here is missing.
+        LakeError: examples of some of these latents are still to be drawn.
+    """
+    scorer = scoring.scorer
+    if scorer.needs_chat and chat is None:
+        raise ConfigError(
+            f"score.scorers: {scorer.name!r} asks a language model: set chat.judge or "
+            "chat.explainer, or use the pattern scorer, which needs none"
+        )
+    lake, sampling = scoring.lake, scoring.config.sampling
+    units.require_examples(lake, scoring.unit, scoring.sample, sampling, selected)
+    with scoring.connect(selected) as con:
+        own = _own(con, scoring, selected)
+        wanted = _wanted(con, scoring, own)
+    if wanted:
+        scorer.check(scoring.bench(wanted))
+    return own, wanted
 
 
 def _own(
@@ -315,37 +356,9 @@ async def _rows(
 ) -> list[dict[str, Any]] | None:
     """Return the rows of a task; None if a reply is to come later."""
     try:
-        judgements = await scoring.scorer.judge(task, chat)
+        return await judged_rows(scoring.who, scoring.scorer, task, chat, scoring.config.score)
     except Deferred:
         return None
-    return [_row(scoring, task, judgement) for judgement in judgements]
-
-
-def _row(scoring: Scoring, task: ScoringTask, judgement: Judgement) -> dict[str, Any]:
-    example = judgement.example
-    return {
-        **scoring.who,
-        "latent": task.latent.latent,
-        "explanation": task.explanation.explanation,
-        "role": task.explanation.role,
-        "explained_latent": task.explanation.explained_latent,
-        "item": judgement.item,
-        "example": example and example.example,
-        "stratum": example and example.stratum,
-        "quantile": example and example.quantile,
-        "population": example and example.population,
-        "weight": example and example.weight,
-        "call": judgement.call,
-        "truth": judgement.truth,
-        "prediction": judgement.prediction,
-        "probability": judgement.probability,
-        "value": judgement.value,
-        "values": list(judgement.values) or None,
-        "detail": json_text(judgement.detail),
-        "status": judgement.status,
-        "reason": judgement.reason,
-        "reply_keys": list(judgement.reply_keys),
-    }
 
 
 def _measure(scoring: Scoring, own: Sequence[Mapping[str, Any]]) -> None:
@@ -354,7 +367,11 @@ def _measure(scoring: Scoring, own: Sequence[Mapping[str, Any]]) -> None:
     latents = [row["latent"] for row in own]
     with scoring.connect(latents) as con:
         empty = queries.load("score/unscored").table(
-            con, **scoring.who, **made, explanations=[row["explanation"] for row in own]
+            con,
+            **scoring.who,
+            **made,
+            metric=scoring.scorer.headline,
+            explanations=[row["explanation"] for row in own],
         )
         _write_metrics(con, scoring, latents, pooled=False)
     scoring.write("scores", empty)
@@ -367,12 +384,15 @@ def _write_metrics(
     *,
     pooled: bool,
 ) -> int:
-    rows = queries.load(scoring.scorer.metrics).table(
+    rows = measure(
         con,
-        **scoring.who,
-        latents=None if latents is None else list(latents),
+        scoring.scorer.metrics,
+        scoring.who,
+        latents=latents,
         pooled=pooled,
         run=scoring.run,
-        created_at=now(),
+        max_failed=scoring.config.score.max_failed,
+        is_natural=scoring.scorer.is_natural,
+        is_sequential=scoring.is_sequential,
     )
     return scoring.write("scores", rows)

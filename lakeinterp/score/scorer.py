@@ -12,7 +12,7 @@ from lakeinterp.terms import digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lakeinterp.chat.types import Chat
+    from lakeinterp.chat.types import Chat, RouteName
     from lakeinterp.config import ScoreConfig
     from lakeinterp.lake.bench import Bench
     from lakeinterp.terms import Example, LatentId, Status
@@ -44,6 +44,8 @@ class ScoringTask:
     explanation: ToJudge
     seed: int
     """With the latent it decides the order of the items, the same for every explanation."""
+    turn: int = 0
+    """1 when the same items are judged again: they then stand in another order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +86,25 @@ class Scorer(Protocol):
     uses_explanation: bool = True
     """False if it judges the latent's examples alone: then nothing is borrowed."""
     metrics: str = "score/metrics"
-    """The SQL that computes `scores` from its `judgements`; takes what `score/metrics` takes."""
+    """The SQL that computes its metrics from `items` and `shares`; returns what `score/metrics`
+    returns."""
+    headline: str = "balanced_accuracy"
+    """The metric that says most; a latent with nothing to judge has a row without a value of it."""
+    is_itemwise: bool = False
+    """Whether an example makes the same items whatever other examples a task has: then some may be
+    judged twice, or left out."""
+    is_natural: bool = True
+    """Whether its items are windows as they are, from which one may reckon on the whole corpus."""
+    route: RouteName = "judge"
+    """Which language model it asks."""
     settings: str
     """Digest of exactly the settings that matter to it, and of its prompts."""
 
     def __init__(self, config: ScoreConfig) -> None:
         """Take the settings; loads the prompts."""
+
+    def check(self, bench: Bench) -> None:
+        """Refuse what cannot work, before any scorer asks or runs anything; costs little."""
 
     def prepare(self, bench: Bench) -> None:
         """Get ready for a unit, before its first task; most scorers need nothing."""
@@ -111,5 +126,5 @@ def load_scorer(name: str, config: ScoreConfig) -> Scorer:
 
 def shuffled(task: ScoringTask) -> list[Example]:
     """Return the examples in an order that depends on the seed, the latent and their numbers."""
-    place = [task.seed, task.latent.hookpoint, task.latent.latent]
+    place = [task.seed, task.latent.hookpoint, task.latent.latent, *([task.turn] * bool(task.turn))]
     return sorted(task.examples, key=lambda e: (digest([*place, e.example]), e.example))

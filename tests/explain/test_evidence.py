@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from lakeinterp.explain.default import DefaultExplainer
-from lakeinterp.explain.explainer import Evidence, _evidence, series_of
+from lakeinterp.explain.evidence import Evidence
+from lakeinterp.explain.explainer import _evidence, series_of
 from lakeinterp.lake.units import sample_id
 from lakeinterp.terms import Unit
 from tests.planted import CAPTURE, HOOKPOINT

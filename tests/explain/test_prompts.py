@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakeinterp import registry
 from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.chat.types import Reply
 from lakeinterp.config import ExplainConfig
+from lakeinterp.errors import ConfigError, TooFewExamples, UnparsableReply
+from lakeinterp.explain.asking import one_line
+from lakeinterp.explain.contrastive import ContrastiveExplainer, counter_examples
 from lakeinterp.explain.default import DefaultExplainer
-from lakeinterp.explain.explainer import Evidence
+from lakeinterp.explain.evidence import Evidence
+from lakeinterp.explain.explainer import load_explainer
+from lakeinterp.explain.iterative import IterativeExplainer
+from lakeinterp.explain.outputs import Moved
+from lakeinterp.explain.selecting import Trial
 from lakeinterp.prompts import highlight, quote
+from lakeinterp.score.scorer import Judgement
 from lakeinterp.terms import Example, LatentId
 
 RENDERINGS = Path(__file__).parent / "renderings"
@@ -51,16 +61,46 @@ EVIDENCE = Evidence(
 )
 
 
+VIEWS = {
+    7: {
+        "logits": Moved(raised=(" cat", '"', "\n"), lowered=(" dog",)),
+        "steering": Moved(raised=(" kitten",), lowered=()),
+    }
+}
+TRIAL = Trial(
+    text="cats\n and $examples",
+    judgements=tuple(
+        Judgement(item=e.example, example=e, truth=e.is_active, prediction=not e.is_active)
+        for e in EVIDENCE.examples[1:]
+    ),
+)
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("default", {}),
         ("default_reasoning", {"chain_of_thought": True}),
         ("default_bare", {"show_activations": False}),
+        ("default_turns", {"few_shot": "turns"}),
+        ("default_shots", {"few_shot": "system", "chain_of_thought": True}),
+        ("default_bare_shots", {"few_shot": "turns", "show_activations": False}),
+        ("contrastive", {"explainer": "contrastive"}),
+        ("single_token", {"explainer": "single_token"}),
+        ("token_list", {"explainer": "token_list"}),
+        ("output_centric", {"explainer": "output_centric"}),
+        ("both_views", {"explainer": "both_views", "chain_of_thought": True}),
+        ("iterative", {"explainer": "iterative"}),
     ],
 )
 def test_the_explainers_prompt_is_the_stored_one(name, options):
-    request = DefaultExplainer(ExplainConfig(**options)).request(EVIDENCE)
+    explainer = load_explainer(ExplainConfig(**{"explainer": "default", **options}))
+    if hasattr(explainer, "_views"):
+        explainer._views = VIEWS
+    if isinstance(explainer, IterativeExplainer):
+        request = explainer.better(EVIDENCE, TRIAL)
+    else:
+        request = explainer.request(EVIDENCE)
     rendered = "\n".join(f"--- {m.role}\n{m.content}" for m in request.messages) + "\n"
     assert rendered == (RENDERINGS / f"{name}.txt").read_text(encoding="utf-8")
 
@@ -104,6 +144,93 @@ def test_a_reply_becomes_one_line_or_a_status(reply, text, status):
     assert explained.reply_keys
 
 
+@pytest.mark.parametrize("name", registry.EXPLAINERS)
+def test_settings_of_one_explainer_do_not_touch_the_digest_of_another(name):
+    """Each setting changes the digest of exactly the explainers that use it."""
+    given = {"explainer": name, "source": str(RENDERINGS / "explanations.json")}
+    plain = load_explainer(ExplainConfig(**given))
+    for field, (value, users) in CHANGES.items():
+        changed = load_explainer(ExplainConfig(**{**given, field: value}))
+        assert (changed.settings != plain.settings) == (name in users), field
+
+
+_ASKS = {"default", "contrastive", "single_token", "token_list", "output_centric", "both_views"}
+_CHOOSES = {"best_of_k", "iterative"}
+_PASSAGES = {"default", "contrastive", "both_views"} | _CHOOSES
+_OUTPUT = {"token_list", "output_centric", "both_views"}
+CHANGES = {
+    "chain_of_thought": (True, _ASKS | _CHOOSES),
+    "max_tokens": (77, _ASKS | _CHOOSES),
+    "temperature": (0.5, _ASKS | _CHOOSES),
+    "show_activations": (False, _PASSAGES),
+    "highlight_above": (0.5, _PASSAGES | {"single_token"}),
+    "n_shown": (3, _PASSAGES | {"single_token", "token_list"}),
+    "few_shot": ("turns", {"default"} | _CHOOSES),
+    "n_counter": (3, {"contrastive"}),
+    "counter_strata": (("random",), {"contrastive"}),
+    "n_output_tokens": (3, _OUTPUT),
+    "output_view": ("both", _OUTPUT),
+    "steering_kl": (0.2, set()),
+    "n_candidates": (7, {"best_of_k"}),
+    "vary": ("windows", {"best_of_k"}),
+    "candidate_temperature": (0.7, {"best_of_k"}),
+    "candidate_explainer": ("contrastive", _CHOOSES),
+    "select_share": (0.3, _CHOOSES),
+    "n_judged": (8, _CHOOSES),
+    "n_rounds": (5, {"iterative"}),
+    "n_errors": (2, {"iterative"}),
+    "constant": ("this", {"constant"}),
+    "seed": (3, {"random"}),
+    "source_explainer": ("pattern", {"borrowed", "random"}),
+}
+
+
+def test_the_strength_of_steering_matters_where_something_is_steered():
+    given = {"explainer": "output_centric", "output_view": "both"}
+    assert (
+        load_explainer(ExplainConfig(**given, steering_kl=0.2)).settings
+        != load_explainer(ExplainConfig(**given)).settings
+    )
+
+
+def test_the_table_above_names_every_setting():
+    assert set(CHANGES) == set(ExplainConfig.model_fields) - {"explainer", "source", "prompts"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "## passages\n1: a\n", "## passages\na\n## explanation\nb\n## reasoning\nc"]
+)
+def test_worked_examples_without_their_sections_are_refused(tmp_path, text):
+    (tmp_path / "explain").mkdir()
+    (tmp_path / "explain" / "default_shots.md").write_text(text)
+    with pytest.raises(ConfigError, match="write the sections ## passages, ## reasoning"):
+        DefaultExplainer(ExplainConfig(few_shot="turns", prompts=str(tmp_path)))
+
+
+def test_counter_examples_take_the_kinds_in_turns():
+    kinds = ["random"] * 3 + ["neighbour"] * 2 + ["same_token"]
+    silent = [replace(example(i, ["a"], [0.0]), stratum=k) for i, k in enumerate(kinds)]
+    evidence = Evidence(latent=LATENT, examples=tuple(silent))
+    found = counter_examples(evidence, ("same_token", "neighbour", "similar", "random"), 5)
+    assert [e.stratum for e in found] == [
+        "same_token",
+        "neighbour",
+        "random",
+        "neighbour",
+        "random",
+    ]
+    assert counter_examples(evidence, ("similar",), 5) == []
+    alone = Evidence(latent=LATENT, examples=EVIDENCE.examples[:2])
+    with pytest.raises(TooFewExamples, match="found 0 silent windows"):
+        ContrastiveExplainer(ExplainConfig()).request(alone)
+
+
+def test_an_explainer_that_chooses_wants_candidates_of_one_question():
+    for name in ("pattern", "best_of_k"):
+        with pytest.raises(ConfigError, match=r"explain\.candidate_explainer: "):
+            IterativeExplainer(ExplainConfig(candidate_explainer=name))
+
+
 @settings(derandomize=True, deadline=None, max_examples=200)
 @given(st.text())
 def test_quoted_text_is_one_line_and_can_be_read_back(text):
@@ -131,3 +258,25 @@ def test_delimiters_appear_only_around_highlights(tokens):
         text = text.replace(escape, ".")
     n_runs = sum(m and not (i and marked[i - 1]) for i, m in enumerate(marked))
     assert text.count("<<") == n_runs == text.count(">>")
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.text(), st.sampled_from(["{}", '{{"explanation": "{}"}}', "[EXPLANATION]: {}"]))
+def test_any_reply_becomes_one_line_with_something_on_it_or_is_refused(text, form):
+    try:
+        found = one_line(form.format(text))
+    except UnparsableReply:
+        return
+    assert found.strip() == found
+    assert found
+    assert len(found.split()) == len(found.split(" "))
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(
+    st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=40).filter(str.strip),
+    st.sampled_from(["{}", "I think so.\n\n{}", "```json\n{}\n```", "<think>{{}}</think>{}"]),
+)
+def test_the_explanation_asked_for_is_read_whatever_stands_around_it(text, wrapper):
+    said = wrapper.format(json.dumps({"explanation": text}))
+    assert one_line(said) == " ".join(text.split())

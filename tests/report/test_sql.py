@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakeinterp.config import load
+from lakeinterp.errors import NotFound
 from lakeinterp.lake import Lake, queries
 from lakeinterp.report.reader import Reader
 from lakeinterp.report.statistics import bootstrap_mean
@@ -38,6 +39,23 @@ VALUES = {
     "captures": [CAPTURE],
     "current": [SAMPLE],
     "transient": ["timeout"],
+    "metrics": [],
+    "paired": True,
+    "tail": 0.02,
+    "made": "s1",
+    "settings": "s1",
+    "seed": 1,
+    **{
+        f"{name}_{side}": value
+        for side, explainer, scorer in (("a", "pattern", "pattern"), ("b", "default", "detection"))
+        for name, value in (
+            ("capture", CAPTURE),
+            ("explainer", explainer),
+            ("made", "s1"),
+            ("scorer", scorer),
+            ("settings", "s1"),
+        )
+    },
 }
 NAMES = queries.names("report")
 
@@ -135,6 +153,17 @@ def standing(explanations, scores):
     return [
         {**s, "explainer": names[s["explanation"]]} for s in scores if s["explanation"] in names
     ]
+
+
+def test_a_lake_scored_by_others_is_sorted_by_their_own_metric(tmp_path):
+    lake, _, scores = lake_of(tmp_path, [(1, "pattern", "intruder", 0.6, 0.5, 0.2, 1)])
+    accuracy = [{**one, "metric": "accuracy"} for one in scores]
+    lake.upsert("scores", accuracy, scope={"capture": "c", "hookpoint": "h"})
+    with Reader(lake, load()) as reader:
+        assert reader.metric == "accuracy"
+        assert [pair.scorer for pair in reader.pairs] == ["intruder"]
+    with pytest.raises(NotFound, match="balanced_accuracy"):
+        Reader(lake, load(overrides=["score.headline=balanced_accuracy"]))
 
 
 @given(st.lists(ONE, min_size=1, max_size=25))

@@ -71,6 +71,8 @@ def test_a_cost_never_hides_what_nobody_knows():
         ("tpr_quantile_3", "true positive rate, quantile 3"),
         ("fpr_same_token", "false positive rate, same token"),
         ("f1_natural", "F1 at natural rate"),
+        ("auprc_natural", "AUPRC at natural rate"),
+        ("reference_f1", "F1 as drawn"),
         ("made_up", "made up"),
     ],
 )

@@ -21,7 +21,7 @@ def planted_config(**sections):
         "corpus": {"context_tokens": 64},
         "capture": {"shard_tokens": 640},
         "chat": {"concurrency": 4},
-        "score": {"scorers": ["pattern"], "n_borrowed": 3},
+        "score": {"scorers": ["pattern"], "n_borrowed": 3, "repeat_share": 0},
     }
     for section, values in sections.items():
         settings[section] = {**settings.get(section, {}), **values}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lakeinterp.lake import queries
 from lakeinterp.lake.schema import TABLES
-from lakeinterp.terms import now
+from lakeinterp.score.measure import measure
 
 Z = 1.959963984540054
 WHO = {"capture": "c", "hookpoint": "h", "scorer": "detection", "settings": "s"}
@@ -53,7 +53,7 @@ def share(items):
 def con():
     with duckdb.connect() as con:
         for name in queries.names("macros"):
-            if name.startswith(("macros/mix", "macros/ratio", "macros/wilson")):
+            if name.startswith(("macros/mix", "macros/ratio", "macros/student", "macros/wi")):
                 queries.load(name).run(con)
         for name in ("judgements", "explanations", "scores"):
             empty = TABLES[name].schema.empty_table()  # noqa: F841 - DuckDB reads it by name
@@ -62,7 +62,8 @@ def con():
 
 
 def fill(con, judgements, explanations):
-    for name, rows in (("judgements", judgements), ("explanations", explanations), ("scores", [])):
+    filled = {"judgements": judgements, "explanations": explanations}
+    for name, rows in {**filled, "scores": []}.items():
         con.execute(f"DELETE FROM {name}")
         blank = dict.fromkeys(TABLES[name].columns)
         filled = [{**blank, **row} for row in rows]
@@ -71,9 +72,7 @@ def fill(con, judgements, explanations):
 
 
 def measured(con, *, pooled=True, latents=None):
-    table = queries.load("score/metrics").table(
-        con, **WHO, latents=latents, pooled=pooled, run="r", created_at=now()
-    )
+    table = measure(con, "score/metrics", WHO, latents=latents, pooled=pooled, run="r")
     return {(r["explanation"], r["metric"]): r for r in table.to_pylist()}
 
 
@@ -136,8 +135,11 @@ def plain(rows):
         out[name] = (share(chosen), *interval, len(chosen), n_failed)
 
     simple("tpr", lambda r: r["truth"], lambda r: r["prediction"])
-    simple("fpr", lambda r: not r["truth"], lambda r: r["prediction"])
-    simple("accuracy", lambda r: True, lambda r: r["prediction"] == r["truth"])
+    # Hard negatives count only where there is nothing else.
+    has_random = any(r["stratum"] == "random" for r in rows)
+    counts = {id(r) for r in rows if r["truth"] or r["stratum"] == "random" or not has_random}
+    simple("fpr", lambda r: not r["truth"] and id(r) in counts, lambda r: r["prediction"])
+    simple("accuracy", lambda r: id(r) in counts, lambda r: r["prediction"] == r["truth"])
     for stratum, quantile in {(r["stratum"], r["quantile"]) for r in rows}:
         name = f"tpr_quantile_{quantile}" if quantile else f"fpr_{stratum}"
         simple(
@@ -152,6 +154,11 @@ def plain(rows):
         low = value - math.hypot(t - tl, fh - f) / 2
         high = value + math.hypot(th - t, f - fl) / 2
     out["balanced_accuracy"] = (value, low, high, nt + nf, ft + ff)
+    hits, alarms = (t or 0) * nt, (f or 0) * nf
+    known = t is not None and f is not None
+    precision = hits / (hits + alarms) if hits + alarms else 0
+    out["reference_precision"] = (precision if known else None, nt + nf, ft + ff)
+    out["reference_f1"] = (2 * hits / (hits + alarms + nt) if known else None, nt + nf, ft + ff)
     out.update(natural(rows, ok, failed))
     return out
 
@@ -207,7 +214,10 @@ def test_every_metric_equals_the_plain_version(con, own, first, second):
         row = found["e0", metric]
         assert row["value"] == pytest.approx(values[0]), metric
         assert (row["n"], row["n_failed"]) == values[-2:], metric
-        assert (row["status"] == "ok") == (row["value"] is not None)
+        assert (row["status"] in ("ok", "many_failed")) == (row["value"] is not None)
+        if row["value"] is not None:
+            n_asked = row["n"] + row["n_failed"]
+            assert (row["status"] == "many_failed") == (row["n_failed"] > 0.02 * n_asked)
         if len(values) == 5:
             assert (row["ci_low"], row["ci_high"]) == pytest.approx(values[1:3], abs=1e-12), metric
         if row["value"] is not None:
@@ -290,6 +300,19 @@ def test_a_judge_that_always_fails_gives_no_value_but_its_status(con):
     assert (row["value"], row["n"], row["n_failed"], row["status"]) == (None, 0, 5, "timeout")
 
 
+def test_a_score_is_marked_when_more_than_two_in_a_hundred_items_failed(con):
+    rows = [judgement(0, 0, i, ("activating", 1), True, i % 2 == 0) for i in range(49)]
+    fill(con, [*rows, judgement(0, 0, 49, ("activating", 1), True, "timeout")], [explanation(0)])
+    assert measured(con)["e0", "tpr"]["status"] == "ok"
+    fill(
+        con,
+        [*rows[1:], *(rows[0] | {"item": i, "status": "timeout"} for i in (0, 49))],
+        [explanation(0)],
+    )
+    row = measured(con)["e0", "tpr"]
+    assert (row["status"], row["value"] is None) == ("many_failed", False)
+
+
 def test_items_that_do_not_apply_are_neither_right_nor_failed(con):
     fill(con, [judgement(0, 0, 0, ("activating", 1), True, "not_applicable")], [explanation(0)])
     row = measured(con)["e0", "tpr"]
@@ -323,8 +346,8 @@ def test_writing_the_same_again_gives_no_rows(con):
         [judgement(0, 0, i, ("activating", 1), True, i < 3) for i in range(9)],
         [explanation(0)],
     )
-    first = queries.load("score/metrics").table(  # noqa: F841 - as above
-        con, **WHO, latents=None, pooled=True, run="r", created_at=now()
+    first = measure(  # noqa: F841 - as above
+        con, "score/metrics", WHO, latents=None, pooled=True, run="r"
     )
     con.execute("INSERT INTO scores SELECT * FROM first")
     assert measured(con) == {}
@@ -370,3 +393,97 @@ def test_intervals_of_precision_and_f1_cover(con, prevalence, sensitivity, speci
         {"r": odds, "n": n, "p": precision_ratio, "f": f1_ratio},
     ).fetchone()
     assert min(covered) > 0.94
+
+
+def test_items_of_one_call_or_document_count_less(con):
+    rng = np.random.default_rng(5)
+    document = {item: int(rng.integers(9)) for item in range(24)}
+    keys = [(explained, item) for explained in (0, 1) for item in range(24)]
+    said = {k: bool(rng.random() < 0.2 + 0.6 * (document[k[1]] % 2)) for k in keys}
+    call = {key: int(rng.integers(8)) for key in said}
+    rows = [
+        judgement(0, explained, item, ("activating", 1), True, hit)
+        | {"call": call[explained, item], "document": document[item]}
+        for (explained, item), hit in said.items()
+    ]
+    fill(con, rows, [explanation(0), explanation(1)])
+    groups = [lambda e, i: (e, call[e, i]), lambda e, i: (e, document[i])]
+    excess = sum(_correlation(said, group) * _pairs(group, 24) for group in groups)
+    hits = sum(hit for (explained, _), hit in said.items() if not explained)
+    n_clusters = min(len({group(0, i) for i in range(24)}) for group in groups)
+    effective = 24 * 24 / (24 + excess) * (student(23) / student(n_clusters - 1)) ** 2
+    row = measured(con)["e0", "tpr"]
+    center, half = hits / 24 * effective + Z * Z / 2, hits / 24 * (1 - hits / 24) * effective
+    half = Z * math.sqrt(half + Z * Z / 4)
+    assert excess > 0
+    assert row["ci_low"] == pytest.approx((center - half) / (effective + Z * Z), abs=1e-6)
+    assert row["ci_high"] == pytest.approx((center + half) / (effective + Z * Z), abs=1e-6)
+
+
+def student(df):
+    """Return Student's 97.5 % quantile, by its expansion (Abramowitz and Stegun 26.7.5)."""
+    terms = (Z**3 + Z) / 4, (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96
+    return Z + terms[0] / df + terms[1] / df**2
+
+
+def _pairs(group, n):
+    return sum(group(0, i) == group(0, j) for i in range(n) for j in range(n) if i != j)
+
+
+def _correlation(said, group):
+    """Average the products of standardised residuals over pairs: of the own explanation, or all."""
+    products, own = [], []
+    for explained in (0, 1):
+        hits = [said[explained, item] for item in range(24)]
+        mean = share(hits)
+        residuals = [(hit - mean) / math.sqrt(mean * (1 - mean)) for hit in hits]
+        products += [
+            residuals[i] * residuals[j] + 1 / 23
+            for i in range(24)
+            for j in range(24)
+            if i != j and group(explained, i) == group(explained, j)
+        ]
+        own = own or list(products)
+    return max(0, (sum(own) + 0.2 * 30) / (len(own) + 30), share(products))
+
+
+def test_windows_that_had_no_chance_to_be_drawn_leave_natural_metrics_without_a_value(con):
+    rows = [judgement(0, 0, i, ("activating", 1), True, True) for i in range(5)]
+    rows += [judgement(0, 0, 9, ("random", None), False, False) | {"weight": 4000.0}]
+    fill(con, rows, [explanation(0)])
+    found = measured(con)
+    for metric in ("recall_natural", "precision_natural", "f1_natural", "iou_natural"):
+        row = found["e0", metric]
+        assert (row["value"], row["ci_low"], row["ci_high"]) == (None, None, None), metric
+        assert row["status"] == "not_applicable"
+    assert found["e0", "tpr"]["value"] == 1
+
+
+def test_natural_metrics_weigh_windows_by_one_over_their_chance(con):
+    weights = {0: 1.0, 1: 2.0, 2: 20.0, 3: 7.0}
+    rows = [
+        judgement(0, 0, i, ("activating", 1), True, i < 2) | {"weight": weight}
+        for i, weight in weights.items()
+    ]
+    rows += [judgement(0, 0, 9, ("random", None), False, True) | {"weight": 4000.0}]
+    fill(con, rows, [explanation(0)])
+    assert measured(con)["e0", "recall_natural"]["value"] == pytest.approx(3 / 30)
+
+
+def test_auprc_averages_precision_at_natural_rate(con):
+    found = [(True, 0.9), (False, 0.8), (True, 0.8), (False, 0.3), (True, 0.2), (False, 0.1)]
+    rows = []
+    for i, (truth, probability) in enumerate(found):
+        cell = ("activating", 1) if truth else ("random", None)
+        rows.append(judgement(0, 0, i, cell, truth, probability > 0.4))
+        rows[-1]["probability"] = probability
+    fill(con, rows, [explanation(0)])
+    odds = 4000 / 30
+    at = [(1 / 3, 0), (2 / 3, 1 / 3), (1, 2 / 3)]
+    expected = share([1 / (1 + odds * fpr / tpr) for tpr, fpr in at])
+    row = measured(con)["e0", "auprc_natural"]
+    assert row["value"] == pytest.approx(expected)
+    assert 0 <= row["ci_low"] < expected < row["ci_high"] <= 1
+    rows[0]["probability"] = None
+    fill(con, rows, [explanation(0)])
+    assert ("e0", "auprc_natural") not in measured(con)

@@ -1,0 +1,274 @@
+"""Two runs side by side: the difference of every metric on shared latents, with its interval."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from lakeinterp.errors import ConfigError, NotFound
+from lakeinterp.lake import queries
+from lakeinterp.report import words
+from lakeinterp.report.terminal import heading, indented, lines, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import duckdb
+    from rich.console import RenderableType
+
+    from lakeinterp.config import Config
+    from lakeinterp.lake import Lake
+
+SHOWN = (
+    "balanced_accuracy",
+    "auroc",
+    "precision_natural",
+    "recall_natural",
+    "f1_natural",
+    "auprc_natural",
+    "correlation",
+)
+"""Metrics that are compared unless others are named, as far as both runs have them."""
+_NORMAL = NormalDist()
+_FIELDS = ("capture", "explainer", "made", "scorer", "settings")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One way in which latents were explained and scored; the columns of `scores` that name it."""
+
+    capture: str
+    coder: str
+    explainer: str
+    made: str
+    """Digest of the explainer's settings and models."""
+    scorer: str
+    settings: str
+    """Digest of the scorer's settings and models."""
+
+    def __str__(self) -> str:
+        """Return the run as `compare` takes it."""
+        made, settings = self.made[:8], self.settings[:8]
+        return f"{self.capture} {self.explainer}@{made} {self.scorer}@{settings}"
+
+    def values(self, side: str) -> dict[str, str]:
+        """Return the parameters of `report/compare` for one side."""
+        return {f"{name}_{side}": getattr(self, name) for name in _FIELDS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What came of comparing two runs."""
+
+    a: Run
+    b: Run
+    is_paired: bool
+    """Whether the same latents were compared: both runs have the same coder."""
+    rows: list[dict[str, Any]]
+    """As `sql/report/compare.sql` gives them."""
+    pooled: tuple[dict[str, Any], dict[str, Any]]
+    """Of A and B, as `sql/report/reference.sql` gives them."""
+
+    @staticmethod
+    def reckoned(pooled: dict[str, Any]) -> str:
+        """Return one of `pooled` in words."""
+        shown = ("balanced_accuracy", "f1", "weighted_f1", "auroc")
+        parts = [
+            f"{words.metric_name(name)} {words.score(pooled[f'reference_{name}'])}"
+            for name in shown
+        ]
+        return f"{', '.join(parts)} over {words.count(pooled['n'])} items"
+
+
+def runs(lake: Lake) -> list[Run]:
+    """Return all runs that the lake holds scores of, newest first."""
+    with lake.connect() as con:
+        rows = queries.load("report/compare_runs").table(con).to_pylist()
+    return [Run(coder=row["coder"], **{name: row[name] for name in _FIELDS}) for row in rows]
+
+
+def matching(found: Sequence[Run], asked: str) -> list[Run]:
+    """Return the newest runs that fulfil every word of `asked`.
+
+    A word is a capture, an explainer or a scorer, or `name@digest` with the beginning of the
+    digest of its settings, as `runs` shows them.
+
+    Raises:
+        NotFound: there is none; the message lists those there are.
+    """
+    fits = [run for run in found if all(_fits(run, word) for word in asked.split())]
+    if not fits or not asked.strip():
+        raise NotFound("run", asked, [str(run) for run in found])
+    newest: dict[tuple[str, ...], Run] = {}
+    for run in fits:
+        newest.setdefault((run.capture, run.explainer, run.scorer), run)
+    return list(newest.values())
+
+
+def pairs(lake: Lake, a: str, b: str) -> list[tuple[Run, Run]]:
+    """Return the runs of two requests that differ in as little as possible, paired.
+
+    `pairs(lake, "pattern", "default")` gives one pair for each scorer that judged both.
+
+    Raises:
+        NotFound: a request fits no run.
+        ConfigError: both requests name the same run.
+    """
+    found = runs(lake)
+    every = [(x, y) for x in matching(found, a) for y in matching(found, b) if x != y]
+    if not every:
+        raise ConfigError(f"compare: {a!r} and {b!r} are the same run")
+    most = max(_alike(*pair) for pair in every)
+    return [pair for pair in every if _alike(*pair) == most]
+
+
+def compare(
+    lake: Lake,
+    a: Run,
+    b: Run,
+    *,
+    hookpoints: Sequence[str] = (),
+    metrics: Sequence[str] = SHOWN,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two runs metric by metric.
+
+    Latents are paired where both runs have the same coder; otherwise equal numbers do not mean
+    equal latents, and the means of all are compared.
+
+    Args:
+        lake: The lake.
+        a: What is compared with.
+        b: What is compared.
+        hookpoints: Names; empty takes all.
+        metrics: Names; empty takes all.
+        seed: Of the bootstrap.
+
+    Raises:
+        ConfigError: no latent has the same metric in both.
+    """
+    is_paired = a.coder == b.coder
+    values = {**a.values("a"), **b.values("b"), "hookpoints": list(hookpoints), "seed": seed}
+    query = queries.load("report/compare")
+    with lake.connect() as con:
+
+        def ask(n: int) -> list[dict[str, Any]]:
+            given = {**values, "metrics": list(metrics), "paired": is_paired, "tail": tail(n)}
+            return list(query.table(con, **given).to_pylist())
+
+        rows = [r for r in ask(256) if r["n_a"] and r["n_b"]]
+        fewest = min((min(r["n_a"], r["n_b"]) for r in rows), default=0)
+        if 1 < fewest < 256:
+            rows = [r for r in ask(fewest) if r["n_a"] and r["n_b"]]
+        first, second = (_pooled(con, run) for run in (a, b))
+    if not rows:
+        raise ConfigError(f"compare: {a} and {b} share no latent with a score of {list(metrics)}")
+    return Comparison(a=a, b=b, is_paired=is_paired, rows=rows, pooled=(first, second))
+
+
+def compare_all(
+    lake: Lake,
+    a: str,
+    b: str,
+    config: Config,
+    *,
+    hookpoints: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+) -> list[Comparison]:
+    """Compare every pair of runs that two requests name; see `pairs` and `compare`.
+
+    Args:
+        lake: The lake.
+        a: A request, as `matching` takes it.
+        b: What is compared with it.
+        config: `score.headline` is compared too.
+        hookpoints: Names; empty takes all.
+        metrics: Names; empty takes the usual ones.
+    """
+    chosen = tuple(metrics) or tuple(dict.fromkeys((config.score.headline, *SHOWN)))
+    seed = config.sampling.seed
+    return [
+        compare(lake, one, other, hookpoints=hookpoints, metrics=chosen, seed=seed)
+        for one, other in pairs(lake, a, b)
+    ]
+
+
+def tail(n: int) -> float:
+    """Return the quantile of n latents' bootstrap means at which a 95 % interval ends.
+
+    The plain 2.5 % is too far inside for few latents: the means vary by sqrt((n - 1) / n) too
+    little, and their spread is estimated (Hesterberg 2015, The American Statistician 69, section
+    on expanded percentile intervals). Student's quantile by its expansion in 1 / (n - 1).
+    """
+    z, df = _NORMAL.inv_cdf(0.975), max(1, n - 1)
+    student = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
+    return max(0.001, _NORMAL.cdf(-sqrt(n / df) * student))
+
+
+def shown(found: Comparison) -> RenderableType:
+    """Return a comparison for a terminal."""
+    how = "paired" if found.is_paired else "not paired: the coders differ"
+    facts = [("A", str(found.a)), ("B", str(found.b)), ("latents", how)]
+    facts += [
+        (f"{side} as delphi reckons it", found.reckoned(row))
+        for side, row in zip("AB", found.pooled, strict=True)
+    ]
+    sides = lines(facts)
+    columns = (
+        "mean",
+        "A",
+        "B",
+        "B − A",
+        "95 % interval",
+        "latents",
+        "B better",
+        "q ≤ 0.05",
+        "failed",
+    )
+    parts = table("metric", *columns)
+    for row in found.rows:
+        parts.add_row(
+            Text(words.metric_name(row["metric"])),
+            "each once" if row["mean"] == "macro" else "by frequency",
+            words.score(row["a"]),
+            words.score(row["b"]),
+            words.score(row["difference"]),
+            words.interval(row["low"], row["high"]) or "–",
+            _latents(row, is_paired=found.is_paired),
+            f"{words.count(row['n_better'])} : {words.count(row['n_worse'])}"
+            if found.is_paired
+            else "–",
+            f"{words.count(row['above_a'])}, {words.count(row['above_b'])}",
+            f"{words.share(row['failed_a'])}, {words.share(row['failed_b'])}",
+        )
+    return Group(heading("Compared", "A with B"), sides, indented(parts))
+
+
+def _pooled(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Any]:
+    values = {name: getattr(run, name) for name in _FIELDS}
+    (row,) = queries.load("report/reference").table(con, **values).to_pylist()
+    return dict(row)
+
+
+def _latents(row: dict[str, Any], *, is_paired: bool) -> str:
+    both = words.count(row["n_a"])
+    return both if is_paired else f"{both}, {words.count(row['n_b'])}"
+
+
+def _fits(run: Run, word: str) -> bool:
+    name, _, digest = word.partition("@")
+    if not digest:
+        return name in (run.capture, run.explainer, run.scorer)
+    return any(
+        own == name and settings.startswith(digest)
+        for own, settings in ((run.explainer, run.made), (run.scorer, run.settings))
+    )
+
+
+def _alike(a: Run, b: Run) -> int:
+    return sum(getattr(a, name) == getattr(b, name) for name in ("capture", "explainer", "scorer"))
