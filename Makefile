@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## Lint, formatting, types, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell lakeinterp flows sql docs benchmarks scripts README.md CHANGELOG.md
+	$(BIN)/codespell lakeinterp flows sql docs benchmarks scripts README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md
 
 fix: $(VENV)/.dev ## Format and repair what lint can repair
 	$(BIN)/ruff check --fix .
