@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from lakeinterp.chat.database import connect, transaction
 from lakeinterp.chat.types import Message, Request
+from lakeinterp.errors import LakeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -132,9 +133,15 @@ class BatchBook:
                 (token, model, deployment, len(keys), most_usd, most_tokens, made),
             )
             number = int(row.lastrowid or 0)
-            con.executemany(
-                "UPDATE requests SET batch = ? WHERE key = ?", [(number, k) for k in keys]
-            )
+            taken = con.executemany(
+                "UPDATE requests SET batch = ? WHERE key = ? AND batch IS NULL",
+                [(number, key) for key in keys],
+            ).rowcount
+            if taken != len(keys):
+                raise LakeError(
+                    "another process is sending the same requests: wait for its `llm batch submit` "
+                    "to end and give the command again"
+                )
         return self._one(number)
 
     def sent(self, batch: Batch, remote: str) -> Batch:

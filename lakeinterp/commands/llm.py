@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, validators
 
 from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, console, counts
 from lakeinterp.commands.explain import ExplainerOption
@@ -121,7 +121,10 @@ def collect(
     wait: Annotated[
         bool, Parameter(help="Come back until every batch is answered.", negative=())
     ] = False,
-    every_s: Annotated[float, Parameter(help="Seconds between two looks with --wait.")] = 60.0,
+    every_s: Annotated[
+        float,
+        Parameter(help="Seconds between two looks with --wait.", validator=validators.Number(gt=0)),
+    ] = 60.0,
     common: Common = _DEFAULT,
 ) -> int:
     """Put the replies of finished batches into the lake; what got none waits to be sent again."""

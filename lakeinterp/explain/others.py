@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -27,6 +28,8 @@ class Other(NamedTuple):
     text: str
     density: float
     """Share of the tokens on which its own latent fires."""
+    detail: str | None = None
+    """Its machine-readable form, as JSON."""
 
 
 class OtherExplainer(Explainer):
@@ -44,7 +47,7 @@ class OtherExplainer(Explainer):
         self._others: list[Other] = []
         self._texts: dict[int, str] = {}
         used = config.model_dump(mode="json", include={*self.fields, "source_explainer"})
-        self.settings = digest([self.name, 1, used])
+        self.settings = digest([self.name, 2, used])
 
     def prepare(self, bench: Bench) -> None:
         """Find what there is to take.
@@ -77,8 +80,9 @@ class OtherExplainer(Explainer):
         own = self._texts.get(latent)
         for taken in self.in_turn(evidence, self._others):
             if taken.latent != latent and taken.text != own:
-                detail = {"explanation": taken.explanation, "explained_latent": taken.latent}
-                return Explained(text=taken.text, detail=detail)
+                said = json.loads(taken.detail) if taken.detail else {}
+                source = {"explanation": taken.explanation, "explained_latent": taken.latent}
+                return Explained(text=taken.text, detail=said | source)
         return Explained(
             text=None,
             status="not_applicable",

@@ -71,7 +71,7 @@ def require_readable(name: str, delta: DeltaTable) -> None:
     if found != schemas.VERSION:
         raise SchemaError(
             f"{name}: written in table version {found}, this lakeinterp reads {schemas.VERSION}; "
-            "install the lakeinterp that wrote it, or export and import the lake"
+            "install the lakeinterp that wrote it, or capture into a new lake"
         )
     features = set(delta.protocol().reader_features or ()) - _READABLE_FEATURES
     if features:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lakeinterp.errors import NotFound
 
-VERSION = "1"
+VERSION = "2"
 """Of the tables below; stored in each table's Delta metadata under `VERSION_KEY`."""
 VERSION_KEY = "lakeinterp.version"
 CONFIGURATION: dict[str, str | None] = {VERSION_KEY: VERSION, "delta.checkpointInterval": "20"}

@@ -78,9 +78,10 @@ class Lake:
             return DeltaTable(self.store.address(name), storage_options=self.store.options)
         except TableNotFoundError:
             # The folder of a first commit that a full disk or a kill prevented.
-            if self.store.fs.glob(self.store.path(name, "_delta_log", "*.json")):
-                raise
-            return None
+            if not self.store.fs.glob(self.store.path(name, "_delta_log", "*.json")):
+                return None
+        # Its first commit came between the look and this one.
+        return DeltaTable(self.store.address(name), storage_options=self.store.options)
 
     def _opened_here(self) -> dict[str, DeltaTable]:
         """Return the tables this thread has opened; a Delta table is not shared by threads."""

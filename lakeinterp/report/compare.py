@@ -226,7 +226,7 @@ def shown(found: Comparison) -> RenderableType:
         "B − A",
         "95 % interval",
         "latents",
-        "B better",
+        "B higher",
         "q ≤ 0.05",
         "failed",
     )

@@ -12,6 +12,7 @@ from functools import lru_cache
 from math import hypot, lgamma, log
 from typing import TYPE_CHECKING, Any
 
+from lakeinterp.errors import Deferred
 from lakeinterp.score.scorer import Judgement, shuffled
 from lakeinterp.terms import digest, json_text
 
@@ -49,10 +50,16 @@ async def judged_rows(
     config: ScoreConfig,
 ) -> list[dict[str, Any]]:
     """Judge a task and return its rows of `judgements`; `who` are their place and settings."""
-    first = await judge(scorer, task, chat, config)
+    try:
+        first = await judge(scorer, task, chat, config)
+    except Deferred:
+        if is_repeated(scorer, task, config) and not config.adaptive_width:
+            # What would be asked the second time goes into the same batch file.
+            await judge_again(scorer, task, chat, task.examples)
+        raise
     rows = [_row(task, judgement) for judgement in first]
     if is_repeated(scorer, task, config):
-        again = await judge_again(scorer, task, chat, first)
+        again = await judge_again(scorer, task, chat, _judged_examples(task, first))
         rows += [_row(task, judgement) | {"role": "repeat"} for judgement in again]
     return [{**who, **row} for row in rows]
 
@@ -67,11 +74,9 @@ async def judge(
 
 
 async def judge_again(
-    scorer: Scorer, task: ScoringTask, chat: Chat | None, judged: Sequence[Judgement]
+    scorer: Scorer, task: ScoringTask, chat: Chat | None, examples: tuple[Example, ...]
 ) -> list[Judgement]:
-    """Judge the items that were judged a second time, in other calls; item i is -1 - i."""
-    shown = {j.example.example for j in judged if j.example and j.status != "stopped_early"}
-    examples = tuple(e for e in task.examples if e.example in shown)
+    """Judge the items of these examples a second time, in other calls; item i is -1 - i."""
     second = replace(task, examples=examples, turn=1)
     found = await scorer.judge(second, None if chat is None else Again(chat))
     return [replace(judgement, item=-1 - judgement.item) for judgement in found]
@@ -101,6 +106,11 @@ def rounds(task: ScoringTask, size: int) -> list[tuple[Example, ...]]:
     placed.sort(key=lambda one: (one[0], one[1]))
     dealt = [example for _, _, example in placed]
     return [tuple(dealt[i : i + size]) for i in range(0, len(dealt), size)]
+
+
+def _judged_examples(task: ScoringTask, judged: Sequence[Judgement]) -> tuple[Example, ...]:
+    shown = {j.example.example for j in judged if j.example and j.status != "stopped_early"}
+    return tuple(e for e in task.examples if e.example in shown)
 
 
 def _row(task: ScoringTask, judgement: Judgement) -> dict[str, Any]:

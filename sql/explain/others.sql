@@ -8,8 +8,9 @@
 -- column: explanation VARCHAR
 -- column: text        VARCHAR
 -- column: density     DOUBLE
+-- column: detail      VARCHAR
 -- grain: latent
-SELECT e.latent, e.explanation, e."text", coalesce(l.density, 0) AS density
+SELECT e.latent, e.explanation, e."text", coalesce(l.density, 0) AS density, e.detail
 FROM newest_explanations($capture) AS e
 LEFT JOIN latents AS l
     ON l.capture = $capture AND l.hookpoint = e.hookpoint AND l.latent = e.latent

@@ -28,6 +28,7 @@ WITH counted AS (
                 / count(*) FILTER (is_judged AND NOT truth)
         ) AS reach
     FROM items
+    WHERE truth OR is_counted
     GROUP BY latent, explanation
 ),
 wanted AS (

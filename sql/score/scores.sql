@@ -76,7 +76,7 @@ fresh AS (
     SELECT
         s.latent, s.explanation, s.metric, s."value", s.ci_low, s.ci_high, s.n, s.n_failed,
         coalesce(s.null_value, nulls.null_value) AS null_value,
-        CASE WHEN NOT s.lower_is_better
+        CASE WHEN NOT s.lower_is_better AND s.metric NOT IN ('margin', 'mean_peak', 'nats_saved')
             THEN (s."value" - coalesce(s.null_value, nulls.null_value))
                 / nullif(1 - coalesce(s.null_value, nulls.null_value), 0) END AS corrected,
         CASE WHEN s.p_value IS NOT NULL THEN s.p_value

@@ -23,6 +23,7 @@ WITH losses AS (
         (detail ->> '$.plain')::DOUBLE AS plain,
         (detail ->> '$.plain')::DOUBLE - (detail ->> '$.loss')::DOUBLE AS saved
     FROM items
+    WHERE truth OR is_counted
 ),
 counted AS (
     SELECT latent, explanation, any_value(role) AS role,

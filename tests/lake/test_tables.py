@@ -180,8 +180,9 @@ def test_sql_that_is_no_reading_of_the_lake_is_refused(tmp_path, query):
 def test_newer_table_is_refused_with_the_way_out(tmp_path):
     lake = planted_lake(str(tmp_path), n_sequences=4).lake
     log = Path(lake.root, "captures", "_delta_log", f"{0:020d}.json")
-    log.write_text(log.read_text().replace('"lakeinterp.version":"1"', '"lakeinterp.version":"2"'))
-    with pytest.raises(SchemaError, match="table version 2, this lakeinterp reads 1"):
+    stamped = '"lakeinterp.version":"'
+    log.write_text(log.read_text().replace(stamped, stamped + "9"))
+    with pytest.raises(SchemaError, match="table version 92, this lakeinterp reads 2"):
         lake.table("captures")
 
 

@@ -63,10 +63,10 @@ def check_explain(rows):
     held = answer("explain/held", capture=CAPTURE, explainer="a")
     assert held == sorted(tuple(e[c] for c in columns) for e in standing)
     density = {place(r): r["density"] for r in rows.of("latents")}
-    other = [(density.get(place(e), 0), *(e[c] for c in columns[1:])) for e in standing
-             if e["hookpoint"] == "h0"]  # fmt: skip
+    other = [(density.get(place(e), 0), *(e[c] for c in columns[1:]), e["detail"])
+             for e in standing if e["hookpoint"] == "h0"]  # fmt: skip
     assert answer("explain/others", **HERE, explainer="a") == [
-        (*e[1:], e[0]) for e in sorted(other)
+        (*e[1:4], e[0], e[4]) for e in sorted(other)
     ]
 
 
