@@ -47,13 +47,15 @@ def audit_unit(
 def audit(session: Session, unit: Unit, rows: pa.Table) -> int:
     """Check rows of `examples` before they are written; as `audit_unit`.
 
-    Rows that `checks.is_sound` is certain of need no statement.
+    Rows that `checks.is_sound` is certain of need no statement; the first unit that a crew draws
+    is put to all of them nevertheless.
 
     Raises:
         AuditFailed: an audit found a row; the message names it.
     """
     names = queries.names("audit")
-    sound = COVERED if is_sound(session, unit, rows) else frozenset()
+    spared = not session.shared.is_first_audit() and is_sound(session, unit, rows)
+    sound = COVERED if spared else frozenset()
     with shown_as(session, "examples", rows):
         _run(session, unit, [name for name in names if name not in sound])
     return len(names)

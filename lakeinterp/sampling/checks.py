@@ -3,7 +3,8 @@
 A statement of `sql/audit/` says which rows break a rule; to read the rows nine times for that costs
 as much as to draw them. Here nothing is named: rows pass or they do not, and those that do not are
 put to the statements. So this may be stricter than they are, never milder. It knows nothing of how
-rows are drawn: it has the rows, the corpus, and the activations as the lake holds them.
+rows are drawn and shares no arithmetic with it: it has the rows, the tiles of the corpus, and the
+activations as the lake holds them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeinterp.lake import queries
-from lakeinterp.sampling.arrays import places, spread, starts_of
+from lakeinterp.sampling.arrays import starts_of
 from lakeinterp.sampling.draws import asked
 from lakeinterp.sampling.session import unit_key
 from lakeinterp.sampling.silence import NONE, STRATA, filled
@@ -167,7 +168,7 @@ def _is_text(shown: Shown, tiles: Tiles, config: SamplingConfig) -> bool:
         and np.array_equal(tiles.role[number], shown.role)
         and np.array_equal(length, due)
         and np.all(is_placed)
-        and np.array_equal(tiles.text[spread(start, length)], shown.tokens)
+        and np.array_equal(tiles.text[_each(start, length)], shown.tokens)
     )
 
 
@@ -175,7 +176,9 @@ def _is_numbered(shown: Shown) -> bool:
     """Rules of audit/duplicates, and of audit/counts but for how many were asked for."""
     order = np.lexsort((shown.example, shown.group))
     group = shown.group[order]
-    if not np.array_equal(shown.example[order], places(group)):
+    number = shown.example[order]
+    is_first = np.append(True, group[1:] != group[:-1])[: len(group)]
+    if np.any(number[is_first] != 0) or np.any(np.diff(number)[~is_first[1:]] != 1):
         return False
     order = np.lexsort((shown.start, shown.group))
     group, start = shown.group[order], shown.start[order]
@@ -324,7 +327,7 @@ def _is_true(shown: Shown, session: Session, unit: Unit) -> bool:
     begin = shown.latents.astype(np.int64)[shown.group] * width + shown.start
     low = np.searchsorted(key, begin)
     n = np.searchsorted(key, begin + shown.length) - low
-    row, of = spread(low, n), np.repeat(np.arange(len(n)), n)
+    row, of = _each(low, n), np.repeat(np.arange(len(n)), n)
     edges = np.cumsum(shown.length) - shown.length
     row = row if order is None else order[row]
     expected = np.zeros_like(shown.values)
@@ -382,4 +385,16 @@ def _asked(config: SamplingConfig) -> Ints:
     found = np.zeros((len(ROLES), len(STRATA)), dtype=np.int64)
     for role, stratum, n in zip(*(wanted[k] for k in ("roles", "strata", "n_asked")), strict=True):
         found[ROLES.index(role), STRATA.index(stratum)] = n
+    return found
+
+
+def _each(first: Ints, n: Ints) -> Ints:
+    """Return the n places from first on, of one range after the other."""
+    place = np.ones(int(n.sum()), dtype=np.int64)
+    some = n > 0
+    first, n = first[some].astype(np.int64), n[some]
+    place[np.append(0, np.cumsum(n)[:-1])[: len(n)]] = (
+        np.diff(first, prepend=0) - np.append(0, n[:-1] - 1)[: len(n)]
+    )
+    found: Ints = np.cumsum(place)
     return found

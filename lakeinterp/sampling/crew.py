@@ -38,7 +38,7 @@ class Crew:
         self._free: queue.SimpleQueue[Session] = queue.SimpleQueue()
         self._opened = ExitStack()
         self._lock = Lock()
-        self._shared = Shared()
+        self._shared = Shared(n_to_audit=1)
 
     def each(self, work: Callable[[Session, U], T], todo: Sequence[U]) -> Iterator[T]:
         """Yield what some work gives for each unit or group of units, in their order.

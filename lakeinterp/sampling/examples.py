@@ -1,4 +1,4 @@
-"""Examples of a unit: drawn by SQL, audited, then written as one commit."""
+"""Examples of a unit: drawn, audited, then written as one commit."""
 
 from __future__ import annotations
 

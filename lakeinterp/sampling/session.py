@@ -47,6 +47,14 @@ class Shared:
     choice_lock: Lock = field(default_factory=Lock)
     choice: Choice | None = None
     """The latents of the hookpoint that the settings choose, once they were asked for."""
+    n_to_audit: int = 0
+    """Units still to be put to every statement of `sql/audit`, whatever `checks` says of them."""
+
+    def is_first_audit(self) -> bool:
+        """Take one of `n_to_audit`; False if none is left."""
+        with self.lock:
+            self.n_to_audit -= 1
+            return self.n_to_audit >= 0
 
 
 @dataclass(slots=True)

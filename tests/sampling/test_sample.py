@@ -19,6 +19,7 @@ from lakeinterp.sampling import (
     sample_unit,
     statistics_unit,
 )
+from lakeinterp.sampling import audit as audits
 from lakeinterp.sampling.examples import _publish, draw
 from lakeinterp.sampling.session import unit_key
 from lakeinterp.terms import Unit
@@ -64,6 +65,21 @@ def test_every_latent_gets_exactly_what_was_asked_for_and_a_row(tmp_path):
     assert [done for step, done in steps if step == "examples"] == [1, 2, 3]
     assert [done for step, done in steps if step == "statistics"][-1] == 3
     assert {r["latent"] for r in rows_of(lake)} == {0, 1, *range(3, 12)}
+
+
+def test_one_unit_of_a_hookpoint_is_put_to_every_audit_however_sound_it_looks(
+    tmp_path, monkeypatch
+):
+    asked, found = [], audits.offending
+
+    def told(session, unit, name):
+        asked.append((unit.bucket, name))
+        return found(session, unit, name)
+
+    monkeypatch.setattr(audits, "offending", told)
+    sample(planted_lake(str(tmp_path)).lake, CONFIG)
+    assert sorted(name for _, name in asked) == sorted(AUDITS)
+    assert len({bucket for bucket, _ in asked}) == 1
 
 
 def test_what_the_corpus_lacks_is_a_stated_shortfall(tmp_path):
