@@ -82,6 +82,7 @@ def parsed() -> argparse.Namespace:
     for name in ("client", "url", "lake"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--plan", default="[]", help=argparse.SUPPRESS)
+    parser.add_argument("--held", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -116,13 +117,20 @@ def workers(arguments: argparse.Namespace) -> None:
     print("50 ms, 128 in flight in all, no faults     calls/s   CPU ms a call")
     with tempfile.TemporaryDirectory() as folder:
         for n in (1, 2):
-            children = [
-                start(arguments, "stored", [[50, 128 // n, 0]], f"{folder}/lake-{n}")
-                for _ in range(n)
-            ]
+            plan, lake = [[50, 128 // n, 0]], f"{folder}/lake-{n}"
+            children = [start(arguments, "stored", plan, lake, held=True) for _ in range(n)]
+            for child in children:
+                assert child.stdout is not None
+                child.stdout.readline()
+            for child in children:  # all are ready: what they do in the same seconds is added up
+                assert child.stdin is not None
+                child.stdin.write("go\n")
+                child.stdin.flush()
             found = [finish(child)[0] for child in children]
+            if not all(one["rate"] for one in found):
+                raise SystemExit("a process made no calls: give it more --seconds")
             rate = sum(one["rate"] for one in found)
-            cpu_ms = sum(one["rate"] * one["cpu_ms"] for one in found) / max(rate, 1e-9)
+            cpu_ms = sum(one["rate"] * one["cpu_ms"] for one in found) / rate
             print(f"  {n} at a time {rate:36.1f} {cpu_ms:15.2f}")
 
 
@@ -143,12 +151,19 @@ def run(arguments: argparse.Namespace, client: str, plan: list[list[int]]) -> li
 
 
 def start(
-    arguments: argparse.Namespace, client: str, plan: list[list[int]], lake: str
+    arguments: argparse.Namespace,
+    client: str,
+    plan: list[list[int]],
+    lake: str,
+    *,
+    held: bool = False,
 ) -> subprocess.Popen[str]:
-    """Start a client's process."""
+    """Start a client's process; a held one says when it is ready and waits for a line."""
     command = [sys.executable, __file__, "--client", client, "--url", arguments.url]
     command += ["--lake", lake, "--plan", json.dumps(plan), "--seconds", str(arguments.seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command += ["--held"] if held else []
+    given = subprocess.PIPE if held else None
+    return subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
@@ -172,6 +187,9 @@ async def measure(arguments: argparse.Namespace) -> None:
         url = f"{arguments.url}/{delay_ms}/{faults}/v1"
         async with open_client[arguments.client](url, arguments.lake, concurrency) as ask:
             assert await ask(next(numbers))  # LiteLLM loads a part of itself with the first call
+            if arguments.held:
+                print("ready", flush=True)
+                sys.stdin.readline()
             if n:
                 found.append(await counted(ask, numbers, concurrency, n[0]))
             else:

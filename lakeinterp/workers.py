@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import threading
@@ -17,7 +18,8 @@ from dataclasses import fields
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from lakeinterp.errors import LakeinterpError
+from lakeinterp import logs, telemetry
+from lakeinterp.errors import ConfigError, LakeinterpError
 from lakeinterp.lake import Lake, faults
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     Step: TypeAlias = Literal["explain", "score"]
     UnitDone: TypeAlias = Callable[[Unit, Counter[str]], None]
 
+_log = logging.getLogger(__name__)
+_ROUTES, _KINDS = ("explainer", "judge"), ("deployments", "fallbacks")
 _SHARED = ("concurrency", "max_concurrency", "requests_per_minute", "tokens_per_minute")
 _PATIENCE_S = 60.0
 """For workers to keep the replies in flight when the run is interrupted."""
@@ -65,12 +69,12 @@ def over_units(
     """
     from lakeinterp.chat import ChatStats
 
-    n_workers = min(config.chat.workers, len(found)) or 1
-    own = config.model_copy(update={"chat": share(config.chat, n_workers)})
+    n_workers = n_sharing(config.chat, min(config.chat.workers, len(found)) or 1)
     context = multiprocessing.get_context("spawn")
     next_unit = context.Value("q", 0)
     crew: dict[Connection, SpawnProcess] = {}
-    for _ in range(n_workers):
+    for number in range(n_workers):
+        own = config.model_copy(update={"chat": share(config.chat, n_workers, number)})
         here, there = context.Pipe(duplex=False)
         process = context.Process(target=_main, args=(own, step, found, run, next_unit, there))
         process.start()
@@ -86,22 +90,70 @@ def over_units(
         _dismiss(crew)
 
 
-def share(chat: ChatConfig, n_workers: int) -> ChatConfig:
-    """Return the settings of one of several workers: its part of every limit, at least 1."""
+def n_sharing(chat: ChatConfig, wanted: int) -> int:
+    """Return how many workers, at most those wanted, can share the limits of calls.
+
+    Each needs at least 1 of every limit, so that all together never exceed one: of three requests
+    a minute no four workers can have a part.
+    """
+    smallest = min(_limits(chat), key=lambda limit: limit[1])
+    if smallest[1] < wanted:
+        said = "%s = %d is shared by no more workers than that: %d are started in place of %d"
+        _log.warning(said, *smallest, smallest[1], wanted)
+    return max(1, min(wanted, smallest[1]))
+
+
+def share(chat: ChatConfig, n_workers: int, number: int | None = None) -> ChatConfig:
+    """Return the settings of one of several workers: its part of every limit.
+
+    The parts of all add up to the limit, or to less; the budget is the lake's and is not shared
+    out. Names of models, keys of replies and digests of settings are those of the whole.
+
+    Args:
+        chat: The settings for all workers together.
+        n_workers: At most `n_sharing`.
+        number: Of the worker, from 0: the first ones get what is left over. None takes the part
+            that all have.
+
+    Raises:
+        ConfigError: there are more workers than a limit can be shared by.
+    """
+    for name, limit in _limits(chat):
+        if limit < n_workers:
+            raise ConfigError(f"{name} = {limit} cannot be shared by {n_workers} workers")
 
     def part(section: Section) -> dict[str, Any]:
         found = {name: getattr(section, name, None) for name in _SHARED}
-        return {name: max(1, n // n_workers) for name, n in found.items() if n is not None}
+        return {
+            name: n // n_workers + (number is not None and number < n % n_workers)
+            for name, n in found.items()
+            if n is not None
+        }
 
     routes = {}
-    for name in ("explainer", "judge"):
+    for name in _ROUTES:
         route = getattr(chat, name)
         asked = {
             kind: tuple(d.model_copy(update=part(d)) for d in getattr(route, kind))
-            for kind in ("deployments", "fallbacks")
+            for kind in _KINDS
         }
         routes[name] = route.model_copy(update={**asked, **part(route)})
     return chat.model_copy(update={**routes, **part(chat), "workers": 1})
+
+
+def _limits(chat: ChatConfig) -> Iterator[tuple[str, int]]:
+    """Yield every limit of calls that is set, with the name of its setting."""
+    sections: list[tuple[str, Section]] = [("chat", chat)]
+    for name in _ROUTES:
+        route = getattr(chat, name)
+        sections.append((f"chat.{name}", route))
+        for kind in _KINDS:
+            at = enumerate(getattr(route, kind))
+            sections += [(f"chat.{name}.{kind}[{i}]", deployment) for i, deployment in at]
+    for path, section in sections:
+        for name in _SHARED:
+            if (limit := getattr(section, name, None)) is not None:
+                yield f"{path}.{name}", limit
 
 
 def _gather(
@@ -116,11 +168,7 @@ def _gather(
                 kind, *said = pipe.recv()
             except EOFError:
                 crew[pipe].join()
-                raise LakeinterpError(
-                    f"a worker process ended with exit code {crew[pipe].exitcode} (-9 is killed, "
-                    "often for want of memory): run the same command again, it continues where "
-                    "this one stopped"
-                ) from None
+                raise LakeinterpError(_died(crew[pipe].exitcode)) from None
             if kind == "failed":
                 raise LakeinterpError(said[0])
             newest[pipe] = said[0]
@@ -132,6 +180,18 @@ def _gather(
             if progress is not None:
                 progress(said[1], said[2])
     return total
+
+
+def _died(code: int | None) -> str:
+    """Return what a worker's end without a word means."""
+    if code is not None and code > 0:
+        why = "a fault of lakeinterp or of a library: what it wrote above says which; please report"
+    else:
+        why = "it was killed, often for want of memory"
+    return (
+        f"a worker process ended with exit code {code} ({why}); run the same command again, it "
+        "continues where this one stopped"
+    )
 
 
 def _dismiss(crew: dict[Connection, SpawnProcess]) -> None:
@@ -159,8 +219,10 @@ def _main(
 ) -> None:
     """Work in a process of its own."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    logs.inherit()
     try:
         asyncio.run(_work(config, step, _taken(found, next_unit), run, pipe))
+        telemetry.flush()
     except KeyboardInterrupt:
         os._exit(130)
     except Exception as exc:

@@ -6,6 +6,9 @@ import logging
 import os
 import threading
 import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.chat.prices import Price, price_of
@@ -13,14 +16,18 @@ from lakeinterp.chat.vllm import named
 from lakeinterp.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lakeinterp.chat.targets import Target
     from lakeinterp.chat.types import RouteName
     from lakeinterp.config import ChatConfig
 
+_ODD = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError)
+"""What reading raises when a provider sends what nobody expects."""
 _INNER = ("client", "_client")
 """Where LiteLLM's and the providers' clients keep the one of httpx."""
+_made: ContextVar[list[Any]] = ContextVar("_made")
+"""Takes the clients made outside of the cache."""
 _open_routers = 0
 _counting = threading.Lock()
 
@@ -52,24 +59,72 @@ def import_litellm() -> Any:
     return litellm
 
 
+@cache
+def provider_errors() -> tuple[type[Exception], ...]:
+    """Return the classes that LiteLLM has for what a provider does; most are of `openai`."""
+    import httpx
+    from litellm.llms.base_llm.chat.transformation import BaseLLMException
+    from litellm.llms.custom_llm import CustomLLMError
+    from openai import OpenAIError
+
+    return (OpenAIError, BaseLLMException, CustomLLMError, httpx.HTTPError)
+
+
+@cache
+def reading_errors() -> tuple[type[Exception], ...]:
+    """Return what asking and reading a reply raise for what a provider does, or sends."""
+    return (*provider_errors(), *_ODD)
+
+
 def _keep_to_addresses(litellm: Any) -> None:
     """Let clients made from now on follow no redirect, which LiteLLM has no setting for.
 
     A redirect would take prompts, and every secret header but `Authorization`, to an address that
-    nobody named, and turn the request into a GET.
+    nobody named, and turn the request into a GET. Clients for chats, and Azure's, go through
+    LiteLLM's cache of clients; those for files and batches of OpenAI's protocol do not.
     """
     from litellm.caching.llm_caching_handler import LLMClientCache
+    from litellm.llms.openai.openai import OpenAIBatchesAPI, OpenAIFilesAPI
 
     class _Clients(LLMClientCache):
         def set_cache(self, key: str, value: Any, *given: Any, **named: Any) -> Any:
-            found: tuple[Any, ...] = (value, *(getattr(value, name, None) for name in _INNER))
-            for client in found:
-                if hasattr(client, "follow_redirects"):
-                    client.follow_redirects = False
-            return super().set_cache(key, value, *given, **named)
+            return super().set_cache(key, _staying(value), *given, **named)
 
-    if type(litellm.in_memory_llm_clients_cache).__name__ != _Clients.__name__:
-        litellm.in_memory_llm_clients_cache = _Clients()
+    if type(litellm.in_memory_llm_clients_cache).__name__ == _Clients.__name__:
+        return
+    litellm.in_memory_llm_clients_cache = _Clients()
+    for api in (OpenAIFilesAPI, OpenAIBatchesAPI):
+        made = _staying_clients(api.get_openai_client)
+        api.get_openai_client = made  # type: ignore[method-assign]
+
+
+def _staying_clients(make: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(make)
+    def made(*given: Any, **named: Any) -> Any:
+        client = _staying(make(*given, **named))
+        if (kept := _made.get(None)) is not None:
+            kept.append(client)
+        return client
+
+    return made
+
+
+@contextmanager
+def clients_into(kept: list[Any]) -> Iterator[None]:
+    """Add the clients that LiteLLM makes for files and batches to a list: it closes none."""
+    token = _made.set(kept)
+    try:
+        yield
+    finally:
+        _made.reset(token)
+
+
+def _staying(client: Any) -> Any:
+    """Return a client that follows no redirect; it may be wrapped once or twice."""
+    for one in (client, *(getattr(client, name, None) for name in _INNER)):
+        if hasattr(one, "follow_redirects"):
+            one.follow_redirects = False
+    return client
 
 
 def open_router(targets: Sequence[Target]) -> Any:

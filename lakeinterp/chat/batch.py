@@ -18,15 +18,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lakeinterp.chat import ledger as ledgers
 from lakeinterp.chat import targets as ways
 from lakeinterp.chat.backend import (
+    clients_into,
     close_connections,
     count_open,
     import_litellm,
+    provider_errors,
     table_price,
 )
 from lakeinterp.chat.batchbook import FILE, BatchBook
 from lakeinterp.chat.batchlines import answered, body_of, came_to, chunks, outcome_of
+from lakeinterp.chat.claims import CLAIMS, Claims
 from lakeinterp.chat.failures import failure_of
 from lakeinterp.chat.ledger import Hold, Ledger
 from lakeinterp.chat.prices import prompt_bytes
@@ -34,7 +38,14 @@ from lakeinterp.chat.store import ReplyStore, folder_of
 from lakeinterp.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+    from collections.abc import (
+        AsyncIterator,
+        Collection,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from lakeinterp.chat.batchbook import Batch
     from lakeinterp.chat.targets import Target
@@ -47,6 +58,8 @@ PROVIDERS = ("openai", "azure")
 """Whose batches LiteLLM can make, find again and read."""
 MAX_REQUESTS, MAX_BYTES = 50_000, 100_000_000
 """Of one file; OpenAI takes twice the bytes."""
+_LOOKED_UP = 1000
+"""Replies looked for at one time."""
 _METADATA = "lakeinterp"
 _ENDED = {"completed", "expired", "cancelled", "failed"}
 
@@ -83,12 +96,20 @@ class Batches:
     ) -> None:
         self._config, self._book, self._store, self._ledger = config, book, store, ledger
         self._litellm = import_litellm()
+        self._clients: list[Any] = []
         self._routes = ways.routes_of(config)
         found = {t.path: t for route in self._routes.values() for t in route.targets}
         self._targets = {target.deployment.digest(): target for target in found.values()}
         names = {target.deployment.model for target in found.values()}
         table = {name: price for name in names if (price := table_price(name)) is not None}
         ways.learn_prices(tuple(found.values()), table)
+        self._claims = Claims(store.folder / CLAIMS)
+
+    async def aclose(self) -> None:
+        """Close the connections and give back what was claimed; the rest stays open."""
+        self._claims.close()
+        for client in self._clients:
+            await client.close()
 
     async def submit(self) -> list[Batch]:
         """Send all that waits; return the batches made.
@@ -99,18 +120,13 @@ class Batches:
         """
         await self._find_lost()
         made = []
-        for target, model, requests in self._files():
-            hold = self._hold(target, requests.values())
-            batch = self._book.begin(
-                list(requests),
-                model=model,
-                deployment=target.deployment.digest(),
-                most_usd=hold.usd,
-                most_tokens=hold.tokens,
-            )
-            self._ledger.book(hold, None, None)
-            with _provider_errors(target):
-                made.append(await self._send(batch, target, requests))
+        for target, model, noted in self._files():
+            with self._claimed(noted) as free:
+                requests = {key: noted[key] for key in await self._unanswered(free)}
+                batch = self._begin(target, model, requests) if requests else None
+            if batch is not None:
+                with _provider_errors(target):
+                    made.append(await self._send(batch, target, requests))
         return made
 
     def n_waiting(self) -> int:
@@ -132,12 +148,12 @@ class Batches:
         await self._find_lost()
         found = Collected()
         for batch in self._book.batches(is_open=True):
+            remote = None
             target = self._target(batch)
             with _provider_errors(target):
-                remote = await self._litellm.aretrieve_batch(
-                    batch_id=batch.remote, **self._access(target)
-                )
-                if remote.status in _ENDED:
+                if batch.remote is not None:
+                    remote = await self._retrieved(batch, target)
+                if remote is not None and remote.status in _ENDED:
                     await self._take(batch, target, remote, found)
                 else:
                     found.n_open += batch.n
@@ -149,13 +165,12 @@ class Batches:
         found = []
         for batch in self._book.batches():
             said = batch.ended
-            if said is None:
+            if said is None and batch.remote is None:
+                said = "another process is sending it"
+            elif said is None:
                 target = self._target(batch)
                 with _provider_errors(target):
-                    remote = await self._litellm.aretrieve_batch(
-                        batch_id=batch.remote, **self._access(target)
-                    )
-                said = outcome_of(remote)
+                    said = outcome_of(await self._retrieved(batch, target))
             found.append((batch, said))
         return found
 
@@ -176,6 +191,43 @@ class Batches:
             n_bytes += size
         if requests:
             yield self._asked(last[0]), last[1], requests
+
+    @contextmanager
+    def _claimed(self, keys: Iterable[str]) -> Iterator[list[str]]:
+        """Claim requests for a block; gives those that no other living process asks or sends."""
+        free: list[str] = []
+        try:
+            free.extend(key for key in keys if self._claims.take(key))
+            yield free
+        finally:
+            for key in free:
+                self._claims.give(key)
+
+    async def _unanswered(self, keys: Sequence[str]) -> list[str]:
+        """Return those that still wait for a batch; whose reply is stored by now waits no more."""
+        for i in range(0, len(keys), _LOOKED_UP):
+            some = keys[i : i + _LOOKED_UP]
+            replies = await asyncio.gather(*map(self._store.get, some))
+            self._book.drop(k for k, reply in zip(some, replies, strict=True) if reply is not None)
+        waiting = self._book.still_waiting(keys)
+        return [key for key in keys if key in waiting]
+
+    def _begin(self, target: Target, model: str, requests: Mapping[str, Request]) -> Batch:
+        """Set the money aside and write the batch down, or do neither."""
+        hold = self._hold(target, requests.values())
+        try:
+            batch = self._book.begin(
+                list(requests),
+                model=model,
+                deployment=target.deployment.digest(),
+                most_usd=hold.usd,
+                most_tokens=hold.tokens,
+            )
+        except BaseException:
+            self._ledger.book(hold, 0.0, 0)
+            raise
+        self._ledger.book(hold, None, None)
+        return batch
 
     def _asked(self, route: str) -> Target:
         for target in self._routes[route].deployments:  # type: ignore[index]
@@ -205,25 +257,22 @@ class Batches:
             body = body_of(request, target, self._config.structured)
             line = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}
             file.write(json.dumps(line).encode() + b"\n")
-        access = self._access(target)
-        uploaded = await self._litellm.acreate_file(
-            file=(f"{batch.token}.jsonl", file.getvalue(), "application/jsonl"),
-            purpose="batch",
-            **access,
-        )
-        remote = await self._litellm.acreate_batch(
+        content = (f"{batch.token}.jsonl", file.getvalue(), "application/jsonl")
+        uploaded = await self._call("acreate_file", target, file=content, purpose="batch")
+        remote = await self._call(
+            "acreate_batch",
+            target,
             completion_window="24h",
             endpoint="/v1/chat/completions",
             input_file_id=uploaded.id,
             metadata={_METADATA: batch.token},
-            **access,
         )
         return self._book.sent(batch, remote.id)
 
     async def _find_lost(self) -> None:
         """Find batches at the provider that a killed process sent and could not write down."""
         for batch in self._book.batches(is_open=True):
-            if batch.remote is not None:
+            if batch.remote is not None or self._book.is_being_sent(batch):
                 continue
             target = self._target(batch)
             with _provider_errors(target):
@@ -237,7 +286,7 @@ class Batches:
     async def _listed(self, target: Target, batch: Batch) -> str | None:
         after: str | None = None
         while True:
-            page = await self._litellm.alist_batches(after=after, limit=100, **self._access(target))
+            page = await self._call("alist_batches", target, after=after, limit=100)
             for remote in page.data:
                 if (remote.metadata or {}).get(_METADATA) == batch.token:
                     return str(remote.id)
@@ -248,6 +297,9 @@ class Batches:
             after = page.data[-1].id
 
     # -- collecting ---------------------------------------------------------------------------
+
+    async def _retrieved(self, batch: Batch, target: Target) -> Any:
+        return await self._call("aretrieve_batch", target, batch_id=batch.remote)
 
     async def _take(self, batch: Batch, target: Target, remote: Any, found: Collected) -> None:
         requests = self._book.requests_of(batch)
@@ -272,9 +324,7 @@ class Batches:
             )
 
     async def _content(self, target: Target, file_id: str) -> AsyncIterator[bytes]:
-        result = await self._litellm.afile_content(
-            file_id=file_id, stream=True, **self._access(target)
-        )
+        result = await self._call("afile_content", target, file_id=file_id, stream=True)
         pieces: AsyncIterator[bytes] = result.stream_iterator
         return pieces
 
@@ -286,6 +336,11 @@ class Batches:
                 "that the settings do not have any more: use those it was submitted with"
             )
         return target
+
+    async def _call(self, name: str, target: Target, **values: Any) -> Any:
+        """Call a function of LiteLLM's for a target."""
+        with clients_into(self._clients):
+            return await getattr(self._litellm, name)(**values, **self._access(target))
 
     def _access(self, target: Target) -> dict[str, Any]:
         known = target.parameters()
@@ -301,11 +356,9 @@ def _provider(target: Target) -> str:
 @contextmanager
 def _provider_errors(target: Target) -> Iterator[None]:
     """Turn what the provider refuses into one line; what was sent stays in the book."""
-    from openai import OpenAIError
-
     try:
         yield
-    except OpenAIError as exc:
+    except provider_errors() as exc:
         failure = failure_of(
             exc, key_hint=target.key_hint, path=target.path, secrets=target.secrets
         )
@@ -326,11 +379,12 @@ async def open_batches(lake: Lake, config: ChatConfig) -> AsyncIterator[Batches]
         stack.push_async_callback(store.aclose)
         limits = config.budget_usd, config.budget_tokens
         spent = None if limits == (None, None) else await asyncio.to_thread(store.spent)
-        ledger = Ledger(store.folder / "budget.sqlite", *limits, spent)
+        ledger = Ledger(store.folder / ledgers.FILE, *limits, spent)
         stack.callback(ledger.close)
         book = BatchBook(store.folder / FILE)
         stack.callback(book.close)
         batches = Batches(config, book, store, ledger)
         count_open(1)
         stack.push_async_callback(close_connections)
+        stack.push_async_callback(batches.aclose)
         yield batches

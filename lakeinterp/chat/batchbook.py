@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from lakeinterp.chat.database import connect, transaction
+from lakeinterp.chat.presence import Presence
 from lakeinterp.chat.types import Message, Request
 from lakeinterp.errors import LakeError
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
@@ -27,7 +29,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
     batch INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, remote TEXT, model TEXT NOT NULL,
     deployment TEXT NOT NULL, n INTEGER NOT NULL, most_usd REAL, most_tokens INTEGER NOT NULL,
-    usd REAL NOT NULL, tokens INTEGER NOT NULL, made REAL NOT NULL, ended TEXT
+    usd REAL NOT NULL, tokens INTEGER NOT NULL, made REAL NOT NULL, ended TEXT, submitter TEXT
 );
 CREATE TABLE IF NOT EXISTS requests (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, route TEXT NOT NULL, request TEXT NOT NULL,
@@ -69,6 +71,8 @@ class Batch:
     """Seconds since 1970."""
     ended: str | None
     """What came of it; None while replies are awaited."""
+    submitter: str | None
+    """Who sends it, see `lakeinterp.chat.presence`; None in books of earlier versions."""
 
 
 class BatchBook:
@@ -80,6 +84,8 @@ class BatchBook:
 
     def __init__(self, path: Path) -> None:
         self._con = connect(path, _SCHEMA, synchronous="FULL")
+        _add_columns(self._con)
+        self._presence = Presence(path.parent)
 
     def add(self, requests: Iterable[tuple[str, str, Request]]) -> None:
         """Let (key, model, request) wait; those that the book knows stay as they are."""
@@ -107,6 +113,22 @@ class BatchBook:
                 yield key, model, _request(route, text)
             after = rows[-1][:2]
 
+    def still_waiting(self, keys: Iterable[str]) -> set[str]:
+        """Return those of these requests that are in no batch and wait for one."""
+        rows = self._con.execute(
+            "SELECT key FROM requests"
+            " WHERE batch IS NULL AND key IN (SELECT value FROM json_each(?))",
+            (json.dumps(list(keys)),),
+        )
+        return {key for (key,) in rows}
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget waiting requests, because their replies are there; those in a batch stay."""
+        with transaction(self._con) as con:
+            con.executemany(
+                "DELETE FROM requests WHERE key = ? AND batch IS NULL", [(key,) for key in keys]
+            )
+
     def is_awaited(self, key: str) -> bool:
         """Return whether a request is in a batch that is not collected: it is bought already."""
         rows = self._con.execute(
@@ -123,14 +145,19 @@ class BatchBook:
         most_usd: float | None,
         most_tokens: int,
     ) -> Batch:
-        """Write down that these waiting requests are about to be sent as one batch."""
-        token, made = uuid4().hex, time.time()
+        """Write down that these waiting requests are about to be sent as one batch.
+
+        Raises:
+            LakeError: some of them do not wait any more.
+        """
+        token, made, submitter = uuid4().hex, time.time(), self._presence.name
         with transaction(self._con) as con:
             row = con.execute(
                 "INSERT INTO batches"
-                " (token, model, deployment, n, most_usd, most_tokens, usd, tokens, made)"
-                " VALUES (?, ?, ?, ?, ?, ?, 0, 0, ?)",
-                (token, model, deployment, len(keys), most_usd, most_tokens, made),
+                " (token, made, submitter, model, deployment, n, most_usd, most_tokens,"
+                " usd, tokens)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+                (token, made, submitter, model, deployment, len(keys), most_usd, most_tokens),
             )
             number = int(row.lastrowid or 0)
             taken = con.executemany(
@@ -148,6 +175,13 @@ class BatchBook:
         """Write down the provider's id of a batch; return the batch with it."""
         self._con.execute("UPDATE batches SET remote = ? WHERE batch = ?", (remote, batch.batch))
         return self._one(batch.batch)
+
+    def is_being_sent(self, batch: Batch) -> bool:
+        """Return whether somebody else, who lives, is about to have the provider's id of it."""
+        submitter = batch.submitter
+        if batch.remote is not None or submitter in (None, self._presence.name):
+            return False
+        return self._presence.is_alive(submitter)
 
     def requests_of(self, batch: Batch) -> dict[str, Request]:
         """Return the requests of a batch whose replies are awaited, by key."""
@@ -188,6 +222,14 @@ class BatchBook:
     def close(self) -> None:
         """Close the file."""
         self._con.close()
+        self._presence.close()
+
+
+def _add_columns(con: sqlite3.Connection) -> None:
+    """Give a book of an earlier version the columns that came later."""
+    with transaction(con):
+        if "submitter" not in {row[1] for row in con.execute("PRAGMA table_info(batches)")}:
+            con.execute("ALTER TABLE batches ADD COLUMN submitter TEXT")
 
 
 def _request(route: RouteName, text: str) -> Request:

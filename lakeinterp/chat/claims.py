@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from lakeinterp.chat.database import connect
-from lakeinterp.chat.processes import is_alive, name_of
+from lakeinterp.chat.presence import Presence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,17 +15,23 @@ CREATE TABLE IF NOT EXISTS claims (key TEXT PRIMARY KEY, holder TEXT NOT NULL) W
 """
 
 
+CLAIMS = "claims.sqlite"
+"""Name of the file in the journal's folder."""
+
+
 class Claims:
     """A SQLite file beside the journal, which the processes of this machine share.
 
-    Losing it loses nothing but the knowledge of what is under way, so no write waits for the disk.
+    A claim holds for as long as whoever made it lives and has not given it back. Losing the file
+    loses nothing but the knowledge of what is under way, so no write waits for the disk.
 
     Args:
         path: Made if it is not there.
     """
 
     def __init__(self, path: Path) -> None:
-        self._me = f"{name_of(os.getpid())}#{uuid4().hex[:8]}"
+        self._presence = Presence(path.parent)
+        self._me = self._presence.name
         self._con = connect(path, _SCHEMA, synchronous="OFF")
 
     def take(self, key: str) -> bool:
@@ -37,7 +41,7 @@ class Claims:
         ).rowcount:
             return True
         held = self._con.execute("SELECT holder FROM claims WHERE key = ?", (key,)).fetchone()
-        if held is None or is_alive(held[0].partition("#")[0]):
+        if held is None or self._presence.is_alive(held[0]):
             return False
         taken = self._con.execute(
             "UPDATE claims SET holder = ? WHERE key = ? AND holder = ?", (self._me, key, held[0])
@@ -52,3 +56,4 @@ class Claims:
         """Give back what is left and close the file."""
         self._con.execute("DELETE FROM claims WHERE holder = ?", (self._me,))
         self._con.close()
+        self._presence.close()

@@ -79,7 +79,8 @@ def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[st
     """Return what an exception of LiteLLM stands for.
 
     Args:
-        exc: As raised by `Router.acompletion`, or a `TimeoutError` of ours.
+        exc: As raised by `Router.acompletion` or while its response was read, or a `TimeoutError`
+            of ours.
         key_hint: Says where the key comes from, for example `see $OPENROUTER_API_KEY`.
         path: Setting that holds the deployment.
         secrets: Texts that must not be shown.
@@ -99,6 +100,8 @@ def failure_of(exc: Exception, *, key_hint: str, path: str, secrets: Iterable[st
     meaning = _SAYS.get(code, "").format(key=key_hint, path=path)
     if 300 <= code < 400:
         meaning = _MOVED.format(path=path)
+    if not hasattr(exc, "status_code"):
+        meaning = f"nothing came that could be read ({type(exc).__name__})"
     again = code in _RETRYABLE or not 300 <= code < 500
     rest_s = _rest_s(code, headers, str(exc)) if again else None
     if rest_s is not None and rest_s > _TOLD_S:

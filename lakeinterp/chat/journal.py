@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from lakeinterp.chat.database import connect, transaction
+from lakeinterp.chat.replies import added_up
 from lakeinterp.terms import TRANSIENT
 
 if TYPE_CHECKING:
@@ -49,21 +50,21 @@ class Journal:
     def put(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Keep rows of the `replies` table, all in one commit, and return the rows kept.
 
-        A final reply is never replaced: where another process was first, its row is returned.
+        A final reply is never replaced: where another process was first, its row is returned. What
+        is known of the cost of a reply that is replaced is kept with the new one.
         """
         kept = []
         with self._transaction() as con:
             for row in rows:
-                known = con.execute(
-                    "SELECT row FROM replies WHERE key = ? AND final", (row["key"],)
+                found = con.execute(
+                    "SELECT final, row FROM replies WHERE key = ?", (row["key"],)
                 ).fetchone()
-                kept.append(_decode(known[0]) if known else row)
-                if known is None:
-                    con.execute(
-                        "INSERT OR REPLACE INTO replies (key, final, cost_usd, row)"
-                        " VALUES (?, ?, ?, ?)",
-                        (row["key"], is_final(row), row["cost_usd"], _encode(row)),
-                    )
+                is_kept, known = (False, None) if found is None else (found[0], _decode(found[1]))
+                if is_kept and known is not None:
+                    kept.append(known)
+                    continue
+                kept.append(row if known is None else added_up(row, known))
+                _write(con, kept[-1])
         return kept
 
     def find(self, keys: Iterable[str]) -> tuple[dict[str, dict[str, Any]], int]:
@@ -133,6 +134,13 @@ class Journal:
     ) -> Iterator[sqlite3.Connection]:
         with self._lock, transaction(self._con, kind) as con:
             yield con
+
+
+def _write(con: sqlite3.Connection, row: dict[str, Any]) -> None:
+    con.execute(
+        "INSERT OR REPLACE INTO replies (key, final, cost_usd, row) VALUES (?, ?, ?, ?)",
+        (row["key"], is_final(row), row["cost_usd"], _encode(row)),
+    )
 
 
 def is_final(row: dict[str, Any]) -> bool:

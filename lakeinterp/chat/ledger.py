@@ -10,13 +10,12 @@ too, for those that have one.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from lakeinterp.chat.database import connect, transaction
-from lakeinterp.chat.processes import is_alive, name_of
+from lakeinterp.chat.presence import Presence
 from lakeinterp.errors import BudgetStopped
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ CREATE TABLE IF NOT EXISTS held (
 """
 
 
+FILE = "budget.sqlite"
+"""Name of the ledger in the journal's folder."""
 _LOOK_S = 1.0
 """Between two looks at what other processes have set aside."""
 
@@ -77,7 +78,7 @@ class Ledger:
         spent: Spent | None = None,
     ) -> None:
         self.budget_usd, self.budget_tokens = budget_usd, budget_tokens
-        self._process = name_of(os.getpid())
+        self._presence = Presence(path.parent)
         self._holds: dict[int, Hold] = {}
         self._con = connect(path, _SCHEMA)
         with transaction(self._con) as con:
@@ -117,7 +118,7 @@ class Ledger:
             self._check(con, Spent(usd or 0.0, tokens))
             row = con.execute(
                 "INSERT INTO held (process, usd, tokens) VALUES (?, ?, ?)",
-                (self._process, usd or 0.0, tokens),
+                (self._presence.name, usd or 0.0, tokens),
             )
             hold = Hold(int(row.lastrowid or 0), usd, tokens)
         self._holds[int(row.lastrowid or 0)] = hold
@@ -158,7 +159,7 @@ class Ledger:
         """Book what processes had set aside that are no more."""
         with transaction(self._con) as con:
             for (process,) in con.execute("SELECT DISTINCT process FROM held").fetchall():
-                if not is_alive(process):
+                if not self._presence.is_alive(process):
                     _book_all_of(con, process)
 
     def close(self) -> None:
@@ -166,6 +167,7 @@ class Ledger:
         for hold in list(self._holds.values()):
             self.book(hold, None, None)
         self._con.close()
+        self._presence.close()
 
 
 class Purse:
@@ -210,6 +212,21 @@ class Purse:
         """Book what a call came to, as `Ledger.book` does, and let the next one look."""
         self._ledger.book(hold, usd, tokens)
         self._booked.set()
+
+
+def spent_in(path: Path) -> Spent | None:
+    """Return what a ledger has booked or set aside, None if there is none; changes nothing."""
+    if not path.is_file():
+        return None
+    con = connect(path, _SCHEMA)
+    try:
+        row = con.execute(
+            "SELECT usd + (SELECT coalesce(sum(usd), 0.0) FROM held),"
+            " tokens + (SELECT coalesce(sum(tokens), 0) FROM held) FROM spent"
+        ).fetchone()
+    finally:
+        con.close()
+    return Spent(*row)
 
 
 def _book_all_of(con: sqlite3.Connection, process: str) -> None:

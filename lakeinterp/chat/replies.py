@@ -124,6 +124,14 @@ def row_of(request: Request, reply: Reply) -> dict[str, Any]:
     }
 
 
+def added_up(row: dict[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with what is known of the cost of the failed one whose place it takes."""
+    states = {row["cost_state"], replaced["cost_state"]}
+    known = [cost for cost in (row["cost_usd"], replaced["cost_usd"]) if cost is not None]
+    state = next(state for state in ("unknown", "priced", "free") if state in states)
+    return row | {"cost_state": state, "cost_usd": sum(known) if known else None}
+
+
 REPLY_COLUMNS = (
     "key",
     "text",

@@ -23,6 +23,7 @@ from lakeinterp.chat.prices import prompt_bytes
 from lakeinterp.chat.replies import reply_of
 from lakeinterp.chat.types import Reply
 from lakeinterp.chat.waits import asked_wait
+from lakeinterp.chat.waking import wake
 from lakeinterp.errors import BudgetStopped
 
 if TYPE_CHECKING:
@@ -111,8 +112,9 @@ class LiteLLMChat:
             MissingExtra: LiteLLM is not installed.
         """
         model = self.model(request.route)
-        self._prepare()
         route = self._routes[request.route]
+        await wake(target.deployment.api_base for target in route.targets)
+        self._prepare()
         call = _Call(request, model, request.key(model), route, prompt_bytes(request))
         outcome = await self._ask(call, route.deployments)
         for fallback in route.fallbacks:
@@ -120,7 +122,9 @@ class LiteLLMChat:
                 break
             _log.info("%s: asking %s", outcome.reason, fallback.path)
             outcome = await self._ask(call, (fallback,))
-        return outcome if isinstance(outcome, Reply) else _failed(call, outcome)
+        if not isinstance(outcome, Reply):
+            return _failed(call, outcome)
+        return replace(outcome, cost_state="unknown") if call.may_be_billed else outcome
 
     async def aclose(self) -> None:
         """Close the connections; the chat can be used again and opens new ones."""
@@ -292,29 +296,27 @@ class LiteLLMChat:
         return outcome
 
     async def _exchange(self, call: _Call, target: Target, features: set[str]) -> Reply | Failure:
-        from openai import OpenAIError
-
         call.n_sent += 1
         timeout_s = self.config.timeout_s
         wanted = ways.arguments(call.request, target, features, timeout_s)
         try:
             async with asyncio.timeout(timeout_s):
                 response = await self._router.acompletion(**wanted)
+            self._obey(target, response)
+            return reply_of(
+                response,
+                request=call.request,
+                key=call.key,
+                model=call.model,
+                price=target.price,
+                latency_s=time.monotonic() - call.started,
+                attempts=call.n_sent,
+            )
         except TimeoutError:
             late = TimeoutError(f"no reply within chat.timeout_s = {timeout_s:g}")
             return self._failure(late, target)
-        except OpenAIError as exc:
+        except backend.reading_errors() as exc:
             return self._failure(exc, target)
-        self._obey(target, response)
-        return reply_of(
-            response,
-            request=call.request,
-            key=call.key,
-            model=call.model,
-            price=target.price,
-            latency_s=time.monotonic() - call.started,
-            attempts=call.n_sent,
-        )
 
     def _obey(self, target: Target, response: Any) -> None:
         """Let a target rest whose headers say that nothing is left of its limit."""

@@ -7,7 +7,9 @@ costs no file access; the others read the files concerned once for all lookups t
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import uuid4
@@ -19,8 +21,9 @@ import pyarrow.parquet as pq
 
 from lakeinterp.chat.journal import Journal, is_final
 from lakeinterp.chat.ledger import Spent
-from lakeinterp.chat.replies import REPLY_COLUMNS, reply_from, row_of
-from lakeinterp.errors import ConfigError, Conflict
+from lakeinterp.chat.replies import REPLY_COLUMNS, added_up, reply_from, row_of
+from lakeinterp.errors import ConfigError, Conflict, LakeError
+from lakeinterp.lake import faults
 from lakeinterp.lake.commits import ATTEMPTS
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.terms import TRANSIENT, digest
@@ -34,10 +37,13 @@ if TYPE_CHECKING:
 
     Keys = np.ndarray[Any, np.dtype[np.uint64]]
 
+_log = logging.getLogger(__name__)
 _APP = "lakeinterp/replies"
 """Counts the commits to `replies`: a mover that was overtaken by another one looks again."""
 MOVE_ROWS = 5_000
 """Rows that one commit of the lake takes from the journal, and that start a move."""
+LOOK_S = 5.0
+"""Between two looks whether another machine wrote to the table."""
 _READ_ROWS = 4096
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,6 +65,8 @@ class ReplyStore:
         self._journal = Journal(self.folder)
         self._index = _Index(lake)
         self._n_moves = -1
+        self._version, self._looked = -1, 0.0
+        """Of the table when it was last looked at, and when, by the monotonic clock."""
         self._n_waiting = len(self._journal)
         self._mover: asyncio.Task[int] | None = None
         self._find = _Together(self._find_all)
@@ -77,10 +85,26 @@ class ReplyStore:
         """
         kept = await self._put(row_of(request, reply))
         self._n_waiting += 1
-        if self._n_waiting >= MOVE_ROWS and (self._mover is None or self._mover.done()):
+        self._check_mover()
+        if self._n_waiting >= MOVE_ROWS and self._mover is None:
             self._n_waiting = 0
             self._mover = asyncio.create_task(asyncio.to_thread(self.move))
         return reply_from(kept)
+
+    def _check_mover(self) -> None:
+        """Tell what kept a move from ending well: rows stay in the journal for the next one.
+
+        Raises:
+            Exception: what it raised, if no other time will be better.
+        """
+        if self._mover is None or not self._mover.done():
+            return
+        problem, self._mover = self._mover.exception(), None
+        if problem is None:
+            return
+        if not isinstance(problem, LakeError) and not faults.is_foreign(problem):
+            raise problem
+        _log.warning("replies stay in the journal for now, and are moved later: %s", problem)
 
     def move(self) -> int:
         """Move what the journal holds now to the lake's `replies` table, in batches.
@@ -124,7 +148,12 @@ class ReplyStore:
             if not self._append(news, after):
                 return False
             after += 1
-        replaced = [row for row in rows if row["key"] in again]
+        costs = self._index.failed(again)
+        replaced = [
+            added_up(row, costs[row["key"]]) if row["key"] in costs else row
+            for row in rows
+            if row["key"] in again
+        ]
         return not replaced or bool(
             self.lake.upsert("replies", replaced, scope={}, app=_APP, after=after)
         )
@@ -162,11 +191,13 @@ class ReplyStore:
             Conflict: as `move`; the journal still holds the rows.
         """
         await self._put.settled()  # of callers that were cancelled
-        if self._mover is not None:  # what it could not move is tried again below
-            await asyncio.wait({self._mover})
-            self._mover.exception()
         try:
-            await asyncio.to_thread(self.move)
+            if self._mover is not None:  # what it could not move is tried again below
+                await asyncio.wait({self._mover})
+            try:
+                self._check_mover()
+            finally:
+                await asyncio.to_thread(self.move)
         finally:
             self.close()
 
@@ -176,12 +207,20 @@ class ReplyStore:
 
     def _find_all(self, keys: Sequence[str]) -> list[dict[str, Any] | None]:
         found, n_moves = self._journal.find(keys)
-        if n_moves != self._n_moves:
+        missing = [key for key in keys if key not in found]
+        if missing and (self._is_changed() or n_moves != self._n_moves):
             self._index.refresh()
             self._n_moves = n_moves
-        missing = [key for key in keys if key not in found]
         found |= self._index.find(missing)
         return [found.get(key) for key in keys]
+
+    def _is_changed(self) -> bool:
+        """Whether another machine wrote to the table; looked at now and then."""
+        if time.monotonic() < self._looked + LOOK_S:
+            return False
+        before, self._version = self._version, self.lake.version("replies")
+        self._looked = time.monotonic()
+        return self._version != before
 
 
 def journal_folder(lake: Lake) -> Path:
@@ -265,6 +304,18 @@ class _Index:
         for known in self._transient.values():
             found |= _isin(prefixes, known)
         return {keys[i] for i in np.flatnonzero(found).tolist()}
+
+    def failed(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return key, cost and its state of the table's transient replies by key."""
+        found: dict[str, dict[str, Any]] = {}
+        wanted = sorted(keys)
+        prefixes = _prefixes(wanted)
+        for file, known in self._transient.items():
+            if _isin(prefixes, known).any():
+                for batch in _read(self._lake, file, ["key", "cost_usd", "cost_state"]):
+                    rows = batch.filter(pc.is_in(batch["key"], pa.array(wanted))).to_pylist()
+                    found |= {row["key"]: row for row in rows}
+        return found
 
     def find(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return the rows of final replies by key."""

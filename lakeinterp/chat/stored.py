@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from lakeinterp.chat import ledger as ledgers
 from lakeinterp.chat.batchbook import FILE, BatchBook
-from lakeinterp.chat.claims import Claims
+from lakeinterp.chat.claims import CLAIMS, Claims
 from lakeinterp.chat.learnt import Learnt
 from lakeinterp.chat.ledger import Ledger
 from lakeinterp.chat.offline import OfflineChat
@@ -21,6 +22,7 @@ from lakeinterp.errors import Deferred
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from lakeinterp.chat.types import Chat, Reply, Request, RouteName
     from lakeinterp.config import ChatConfig
@@ -101,11 +103,18 @@ class StoredChat:
     def __init__(self, chat: Chat, store: ReplyStore, model: Callable[[RouteName], str]) -> None:
         self.chat, self.store, self.model = chat, store, model
         self.stats = ChatStats()
-        self.book: BatchBook | None = None
-        """Requests that are in batch files, which are not bought a second time."""
+        self.book_file: Path | None = None
+        """Where requests in batch files are written down, which are not bought a second time; it
+        need not be there yet."""
         self.claims: Claims | None = None
         """Requests that other processes ask for now: their replies are waited for."""
+        self._book: BatchBook | None = None
         self._flying: dict[str, asyncio.Task[Reply]] = {}
+
+    def close(self) -> None:
+        """Close the book; store and claims stay open."""
+        if self._book is not None:
+            self._book.close()
 
     async def __call__(self, request: Request) -> Reply:
         """Answer from the store, from an equal request in flight, or by asking.
@@ -130,11 +139,8 @@ class StoredChat:
         return reply
 
     async def _answer(self, key: str, request: Request) -> Reply:
-        if (stored := await self.store.get(key)) is not None:
-            self.stats.n_stored += 1
+        if (stored := await self._known(key)) is not None:
             return stored
-        if self.book is not None and self.book.is_awaited(key):
-            raise Deferred("the request is in a batch file: run `lakeinterp llm batch collect`")
         if self.claims is None:
             return await self._bought(key, request)
         look_s = _LOOK_S
@@ -142,13 +148,29 @@ class StoredChat:
             await asyncio.sleep(look_s)
             look_s = min(_LONGEST_LOOK_S, 2 * look_s)
         try:
-            # What another process asked for until just now is there.
-            if (stored := await self.store.get(key)) is not None:
-                self.stats.n_stored += 1
+            # What another process asked for until just now is there, or in its batch file.
+            if (stored := await self._known(key)) is not None:
                 return stored
             return await self._bought(key, request)
         finally:
             self.claims.give(key)
+
+    async def _known(self, key: str) -> Reply | None:
+        """Return a stored reply, None if it is to be asked for.
+
+        Raises:
+            Deferred: it will come by a batch file.
+        """
+        if self._book is None and self.book_file is not None and self.book_file.is_file():
+            self._book = BatchBook(self.book_file)
+        # In this order, as a request leaves the book when its reply is in the store.
+        is_awaited = self._book is not None and self._book.is_awaited(key)
+        if (stored := await self.store.get(key)) is not None:
+            self.stats.n_stored += 1
+            return stored
+        if is_awaited:
+            raise Deferred("the request is in a batch file: run `lakeinterp llm batch collect`")
+        return None
 
     async def _bought(self, key: str, request: Request) -> Reply:
         reply = replace(await self.chat(request), key=key)
@@ -190,11 +212,10 @@ async def open_chat(
         stack.push_async_callback(store.aclose)
         await asyncio.to_thread(store.move)
         stored = StoredChat(asked, store, _naming(asked, config))
-        stored.claims = Claims(store.folder / "claims.sqlite")
+        stored.claims = Claims(store.folder / CLAIMS)
         stack.callback(stored.claims.close)
-        if (store.folder / FILE).is_file():
-            stored.book = BatchBook(store.folder / FILE)
-            stack.callback(stored.book.close)
+        stored.book_file = store.folder / FILE
+        stack.callback(stored.close)
         if chat is None and isinstance(asked, LiteLLMChat):
             asked.ledger = await _ledger(store, config)
             stack.callback(asked.ledger.close)
@@ -222,7 +243,7 @@ def asked_chat(config: ChatConfig) -> LiteLLMChat | OfflineChat:
 async def _ledger(store: ReplyStore, config: ChatConfig) -> Ledger:
     limits = config.budget_usd, config.budget_tokens
     spent = None if limits == (None, None) else await asyncio.to_thread(store.spent)
-    return Ledger(store.folder / "budget.sqlite", *limits, spent)
+    return Ledger(store.folder / ledgers.FILE, *limits, spent)
 
 
 def _naming(chat: Chat, config: ChatConfig) -> Callable[[RouteName], str]:

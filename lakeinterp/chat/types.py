@@ -97,8 +97,9 @@ class Reply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cost_usd: float | None = None
-    """None when `cost_state` is unknown."""
+    """What is known of it: all of it, or a part or None when `cost_state` is unknown."""
     cost_state: CostState = "unknown"
+    """Of all tries together: unknown if one that failed may be billed as well."""
     latency_s: float = 0.0
     attempts: int = 1
     """Requests sent for it; 0 if none was."""

@@ -27,6 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from lakeinterp.chat.waking import sleeping
 from lakeinterp.config import Deployment, RouteConfig
 from lakeinterp.errors import ConfigError, MissingExtra
 
@@ -157,13 +158,13 @@ class VllmServer:
     def stop(self) -> None:
         """End it and everything it started; returns when it is gone. May be called twice."""
         self._stopping.set()
-        if self._keeper is not None:
-            _end(self._keeper)
-        if self._watcher is not None:
-            self._watcher.join()
+        if (keeper := self._keeper) is not None:
+            _end(keeper)
+        if (watcher := self._watcher) is not None:
+            watcher.join()
             self._watcher = None
-        if self._keeper is not None:  # the watcher may have started another one meanwhile
-            _end(self._keeper)
+        if (keeper := self._keeper) is not None:  # the watcher may have started another meanwhile
+            _end(keeper)
             self._keeper = None
 
     def wait(self) -> None:
@@ -200,8 +201,10 @@ class VllmServer:
     def _until_it_answers(self) -> None:
         deadline = time.monotonic() + self.config.start_timeout_s
         while not self.is_healthy():
-            assert self._keeper is not None
-            if (code := self._keeper.poll()) is not None:
+            keeper = self._keeper
+            if keeper is None or self._stopping.is_set():
+                raise ConfigError(f"chat.vllm: {self.model} was stopped before it answered")
+            if (code := keeper.poll()) is not None:
                 raise ConfigError(self._ended(code, "before it answered"))
             if time.monotonic() > deadline:
                 limit = f"chat.vllm.start_timeout_s = {self.config.start_timeout_s:g}"
@@ -255,8 +258,13 @@ def serving(model: str, chat: ChatConfig, *, log: Path | None = None) -> Iterato
 
 
 @contextmanager
-def served(chat: ChatConfig) -> Iterator[ChatConfig]:
+def served(chat: ChatConfig, *, at_first_request: bool = False) -> Iterator[ChatConfig]:
     """Serve `chat.vllm.model` while the block runs; nothing is started where none is needed.
+
+    Args:
+        chat: The settings.
+        at_first_request: Start it when this process first asks it; else at once, as is needed
+            where other processes ask.
 
     Yields:
         The settings as they are if they name no model; else as of `serving`, with the name taken
@@ -270,7 +278,10 @@ def served(chat: ChatConfig) -> Iterator[ChatConfig]:
     if chat.vllm.model is None or chat.offline or chat.reread:
         yield named(chat)
         return
-    with serving(chat.vllm.model, chat) as asked:
+    _empty_route(chat)
+    server = VllmServer(chat.vllm.model, chat.vllm)
+    with sleeping(server) if at_first_request else server:
+        asked = _with(chat, server.deployment())
         yield asked.model_copy(update={"vllm": _without_model(chat.vllm)})
 
 

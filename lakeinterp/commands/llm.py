@@ -155,5 +155,6 @@ def status(*, common: Common = _DEFAULT) -> None:
     n_waiting, found = pipeline.batch_states(common.load())
     for one, said in found:
         made = datetime.fromtimestamp(one.made, UTC)
-        out.print(f"{one.remote}  {made:%Y-%m-%d %H:%M} UTC  {one.model}  {one.n:,}: {said}")
+        name = one.remote or "not sent yet"
+        out.print(f"{name}  {made:%Y-%m-%d %H:%M} UTC  {one.model}  {one.n:,}: {said}")
     out.print(f"{n_waiting:,} requests wait to be sent")

@@ -53,8 +53,19 @@ def list_(
 
 @replies.command
 def count(*, common: Common = _DEFAULT) -> None:
-    """Count replies by model, status and what is known of their cost, with tokens and money."""
+    """Count replies by model, status and what is known of their cost, with tokens and money.
+
+    Below stands what the budget counts as spent: calls that may be billed without a reply, or
+    beyond what was told, are in it with the most they can cost.
+    """
+    from lakeinterp.chat.ledger import FILE, spent_in
+    from lakeinterp.chat.store import folder_of
+
+    config = common.load()
     _write("report/status_replies", common)
+    if (spent := spent_in(folder_of(common.open(config), config.chat) / FILE)) is not None:
+        said = f"the budget counts ${spent.usd:.4f} and {spent.tokens:,} tokens as spent"
+        console().print(f"{said}, calls of unknown cost at the most they can be", markup=False)
 
 
 @replies.command
@@ -107,8 +118,10 @@ def move(*, common: Common = _DEFAULT) -> None:
     config = common.load()
     lake = common.open(config)
     store = ReplyStore(lake, folder_of(lake, config.chat))
-    n_moved = store.move()
-    store.close()
+    try:
+        n_moved = store.move()
+    finally:
+        store.close()
     console().print(f"{n_moved:,} replies moved")
 
 

@@ -66,6 +66,9 @@ class BatchWire:
         self.batches: dict[str, dict[str, Any]] = {}
         self.fail_after_create = False
         """Make the next batch, and cut the connection instead of saying so."""
+        self.moved: tuple[str, str] | None = None
+        """Beginning of what is asked, as `GET /v1/files`, and the address it is sent on to."""
+        self.n_requests = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.wire = self  # type: ignore[attr-defined]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -114,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         wire: BatchWire = self.server.wire  # type: ignore[attr-defined]
         raw = self.rfile.read(int(self.headers["content-length"]))
+        if self._is_moved(wire):
+            return
         if self.path == "/v1/files":
             name = f"file-{len(wire.files)}"
             wire.files[name] = _uploaded(raw)
@@ -135,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wire: BatchWire = self.server.wire  # type: ignore[attr-defined]
         path = self.path.partition("?")[0]
+        if self._is_moved(wire):
+            return
         if path == "/v1/batches":
             found = [wire.look(name) for name in reversed(wire.batches)]
             self._send({"object": "list", "data": found, "has_more": False})
@@ -142,6 +149,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(wire.look(path.rpartition("/")[2]))
         else:
             self._send_bytes(wire.files[path.split("/")[3]])
+
+    def _is_moved(self, wire: BatchWire) -> bool:
+        wire.n_requests += 1
+        if wire.moved is None or not f"{self.command} {self.path}".startswith(wire.moved[0]):
+            return False
+        self.send_response(307)
+        self.send_header("Location", wire.moved[1] + self.path.removeprefix("/v1"))
+        self.send_header("Content-Length", "0")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        return True
 
     def _send(self, value: object) -> None:
         self._send_bytes(json.dumps(value).encode())

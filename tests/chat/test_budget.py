@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lakeinterp import cli
 from lakeinterp.chat import ledger as ledgers
 from lakeinterp.chat.ledger import Ledger, Purse, Spent
 from lakeinterp.errors import BudgetStopped
@@ -55,10 +56,10 @@ def test_calls_wait_for_money_that_calls_in_flight_have_set_aside(lake):
 def test_money_set_aside_by_a_process_that_dies_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(ledgers, "_LOOK_S", 0.01)
     living, dying = (Ledger(tmp_path / "budget.sqlite", 1.0) for _ in range(2))
-    dying._process = f"{os.getpid()}@1"
 
     async def both():
         dying.hold(0.4, 1)
+        dying._presence.close()
         await Purse(living, patience_s=60).hold(0.7, 1)
 
     with pytest.raises(BudgetStopped, match=r"0\.4 spent, 0 set aside"):
@@ -163,8 +164,8 @@ def test_process_without_a_budget_books_for_those_that_have_one(tmp_path):
 
 def test_number_of_a_dead_process_that_is_used_again_holds_nothing(tmp_path):
     ledger = Ledger(tmp_path / "budget.sqlite", 1.0)
-    ledger._process = f"{os.getpid()}@1"
     ledger.hold(0.4, 1)
+    ledger._presence.close()  # and this process has the same number
     again = Ledger(tmp_path / "budget.sqlite", 1.0)
     assert again.spent.usd == pytest.approx(0.4)
     again.close()
@@ -178,3 +179,25 @@ def test_what_the_lake_holds_counts_where_the_ledger_is_lost(lake):
         (reply,), _ = ask_stored(lake, paid(wire, 0.8), question("5", max_tokens=50))
         assert (reply.status, wire.n_requests) == ("budget_stopped", 4)
     assert "0.4 spent" in reply.reason
+
+
+def test_reply_after_a_try_that_may_be_billed_is_of_unknown_cost_and_its_own_is_kept(lake):
+    answers = [Answer(text="y" * 5000, cut=True), ten_tokens(None)]
+    with Wire(lambda body: answers.pop(0)) as wire:
+        config = paid(wire, 5.0, timeout_s=60, concurrency=1)
+        (reply,), stats = ask_stored(lake, config, question())
+    assert (reply.status, reply.attempts) == ("ok", 2)
+    assert (reply.cost_usd, reply.cost_state) == (pytest.approx(0.1), "unknown")
+    assert stats.cost == "$0.1000, 1 of unknown cost"
+    spent = ledgers.spent_in(Path(lake.root) / "_journal" / ledgers.FILE)
+    assert spent.usd == pytest.approx(0.5 + 0.1)
+
+
+def test_count_of_replies_tells_what_the_budget_counts(lake, capsys):
+    with Wire(lambda body: Answer(text="y" * 5000, cut=True)) as wire:
+        config = paid(wire, 5.0, timeout_s=60, attempts=2)
+        ask_stored(lake, config, question())
+    assert cli.run(["replies", "count", "--lake", lake.root]) == 0
+    said = capsys.readouterr().out
+    assert "unknown" in said
+    assert "the budget counts $1.0000 and 142 tokens as spent" in said

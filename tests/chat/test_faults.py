@@ -1,6 +1,7 @@
 """What each fault of a provider becomes: status, number of HTTP requests, money, row."""
 
 import asyncio
+import json
 import random
 import re
 import time
@@ -9,7 +10,10 @@ from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
+from litellm.llms.custom_llm import CustomLLM, CustomLLMError
+from litellm.utils import custom_llm_setup
 
 from lakeinterp.chat import LiteLLMChat, ask, open_chat, parse_labels
 from lakeinterp.chat.failures import backoff
@@ -234,3 +238,81 @@ def test_huge_reply_is_kept_whole_and_not_sent_back(lake):
     assert (asked.status, asked.reply.text) == ("parse_failed", text)
     assert "2,000,000 characters" in asked.reason
     assert {row["text"] for row in lake.rows("replies")} == {text}
+
+
+@pytest.mark.parametrize(
+    "odd", ["text", [None, {"1": -3.0}], [None, {"1": {"decoded_token": "low", "logprob": "x"}}]]
+)
+def test_reply_of_a_shape_that_nobody_expects_is_a_failure_that_may_be_billed(odd):
+    content = {"index": 0, "message": {"role": "assistant", "content": "x"}}
+    body = {"id": "x", "choices": [content], "model": "m", "prompt_logprobs": odd}
+    prices = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}
+    with Wire(lambda _: Answer(body=json.dumps(body).encode())) as wire:
+        config = settings(wire, explainer=wire.route(**prices), timeout_s=60)
+        (reply,) = ask_directly(config, question("a low", top_logprobs=1, gap="low"))
+        (plain,) = ask_directly(config, question())
+        assert wire.n_requests == reply.attempts + 1
+    assert (reply.status, reply.text, reply.attempts) == ("http_error", None, 3)
+    assert (reply.cost_usd, reply.cost_state) == (None, "unknown")
+    assert plain.status == "ok"
+
+
+class Raising(CustomLLM):
+    """A provider of LiteLLM's that raises instead of answering."""
+
+    problem: BaseException
+
+    async def acompletion(self, *_, **__):
+        raise self.problem
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ValueError(f"no number: {KEY}"),
+        TypeError("x"),
+        KeyError("choices"),
+        AttributeError("x"),
+        httpx.ReadError("x", request=httpx.Request("POST", "http://x")),
+        CustomLLMError(500, "x"),
+    ],
+    ids=lambda problem: type(problem).__name__,
+)
+def test_whatever_litellm_raises_is_a_failure_and_no_end_of_the_run(problem, litellm, monkeypatch):
+    handler = Raising()
+    handler.problem = problem
+    monkeypatch.setattr(litellm, "custom_provider_map", [])
+    litellm.custom_provider_map.append({"provider": "odd", "custom_handler": handler})
+    custom_llm_setup()
+    with Wire(lambda _: "x") as wire:
+        config = settings(wire, explainer=wire.route("odd/m"), attempts=2, timeout_s=60)
+        for raised in (problem, None):
+            chat = LiteLLMChat(config)
+            if raised is None:  # past LiteLLM's own translation, as where it has none
+                chat._prepare()
+                chat._router = Untranslated(problem)
+            reply = asyncio.run(chat(question()))
+            assert (reply.status, reply.attempts) == ("http_error", 2)
+            assert (reply.cost_state, reply.text) == ("unknown", None)
+            assert KEY not in reply.reason
+            assert reply.reason
+
+
+class Untranslated:
+    """Stands for a router that lets an exception through."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    async def acompletion(self, **_):
+        raise self.problem
+
+
+def test_fault_of_ours_stays_an_error(monkeypatch):
+    def broken(*_):
+        raise ValueError("ours")
+
+    with Wire(lambda _: "x") as wire:
+        monkeypatch.setattr("lakeinterp.chat.targets.arguments", broken)
+        with pytest.raises(ValueError, match=r"^ours$"):
+            ask_directly(settings(wire), question())

@@ -1,5 +1,6 @@
 """A run that starts its own server: once, for as long as it asks, and never longer."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ import pytest
 
 from lakeinterp import pipeline
 from lakeinterp.chat.backend import usual_price
-from lakeinterp.chat.vllm import named
+from lakeinterp.chat.vllm import VllmServer, named
+from lakeinterp.chat.waking import sleeping, wake
 from lakeinterp.config import ChatConfig, Deployment, RouteConfig, VllmConfig
 from lakeinterp.errors import ConfigError, MissingExtra
 from tests.chat.helpers import whole
@@ -97,6 +99,7 @@ def test_one_server_answers_explaining_and_scoring_and_is_gone_after(program, sa
     assert lines(program, "starts") == []
     with pipeline.served(config) as asking:
         assert asking.chat.vllm.model is None
+        assert lines(program, "starts") == []
         assert pipeline.explain(asking, run="r").counts == {"ok": 2}
         scored = pipeline.score(asking, run="r")
         assert set(scored.counts) == {"ok"}
@@ -105,9 +108,9 @@ def test_one_server_answers_explaining_and_scoring_and_is_gone_after(program, sa
     assert not is_there(int(pid))
     assert set(lines(program, "asked")) == {"org/m"}
     n_asked = len(lines(program, "asked"))
-    for step in (pipeline.explain, pipeline.score):  # each by itself: a server, and nothing to ask
+    for step in (pipeline.explain, pipeline.score):  # nothing to ask: no server
         assert step(config, run="again").counts == {}
-    assert len(lines(program, "starts")) == 3
+    assert len(lines(program, "starts")) == 1
     assert len(lines(program, "asked")) == n_asked
 
 
@@ -125,6 +128,34 @@ def test_server_ends_with_a_run_that_fails(program, sampled):
 
     with pytest.raises(ZeroDivisionError):
         pipeline.explain(config, run="r", progress=fails)
+    (pid,) = lines(program, "starts")
+    assert not is_there(int(pid))
+
+
+def test_server_that_does_not_start_ends_the_run_with_its_last_words_once(program, sampled):
+    program.write_text(f"#!/bin/sh\necho start >> {program.with_name('starts')}\n"
+                       "echo 'ValueError: no such model' >&2\nexit 3\n")  # fmt: skip
+    config = whole(sampled.root, starting(program))
+    with pytest.raises(ConfigError, match="exit code 3 before it answered: ValueError: no such"):
+        pipeline.explain(config, run="r")
+    assert program.with_name("starts").read_text() == "start\n"
+    program.with_name("starts").unlink()
+
+
+def test_server_is_ended_with_a_run_that_is_cancelled_while_it_starts(program):
+    program.write_text(f"#!/bin/sh\necho $$ >> {program.with_name('starts')}\nexec sleep 600\n")
+    server = VllmServer("org/m", starting(program).vllm)
+
+    async def whole():
+        with sleeping(server):
+            asking = asyncio.create_task(wake([None, "http://elsewhere/v1", server.url]))
+            while not lines(program, "starts"):
+                await asyncio.sleep(0.05)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+
+    asyncio.run(whole())  # ends only when the thread that waits for the server does
     (pid,) = lines(program, "starts")
     assert not is_there(int(pid))
 

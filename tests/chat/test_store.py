@@ -186,19 +186,93 @@ def test_move_ends_although_more_comes_in_and_leaves_that_for_the_next(lake):
     assert len(lake.rows("replies")) == 4
 
 
-def test_move_that_failed_on_the_way_is_made_good_at_the_end(lake, monkeypatch):
+def fails(problem):
+    def move():
+        raise problem
+
+    return move
+
+
+def test_move_that_failed_on_the_way_is_told_and_made_good_by_the_next(lake, monkeypatch, caplog):
     monkeypatch.setattr(stores, "MOVE_ROWS", 1)
 
     async def whole():
         store = ReplyStore(lake)
-        move, store.move = store.move, lambda: 1 / 0
-        await store.put(question(), a_reply(question()))
+        move, store.move = store.move, fails(OSError("no route to the lake"))
+        await store.put(question("a"), a_reply(question("a")))
         await asyncio.wait({store._mover})
         store.move = move
+        await store.put(question("b"), a_reply(question("b")))
+        await asyncio.wait({store._mover})
+        assert len(lake.rows("replies")) == 2
         await store.aclose()
 
     asyncio.run(whole())
-    assert len(lake.rows("replies")) == 1
+    assert "stay in the journal for now, and are moved later: no route to the lake" in caplog.text
+
+
+def test_fault_of_ours_in_a_move_ends_the_run_and_loses_nothing(lake, monkeypatch):
+    monkeypatch.setattr(stores, "MOVE_ROWS", 1)
+
+    async def whole():
+        store = ReplyStore(lake)
+        move, store.move = store.move, fails(ZeroDivisionError())
+        await store.put(question("a"), a_reply(question("a")))
+        await asyncio.wait({store._mover})
+        with pytest.raises(ZeroDivisionError):
+            await store.put(question("b"), a_reply(question("b")))
+        store._mover = asyncio.create_task(asyncio.to_thread(store.move))
+        await asyncio.wait({store._mover})
+        store.move = move
+        with pytest.raises(ZeroDivisionError):
+            await store.aclose()
+
+    asyncio.run(whole())
+    assert len(lake.rows("replies")) == 2
+
+
+def test_reply_that_another_machine_wrote_is_seen_soon_and_looked_for_seldom(lake, tmp_path):
+    async def whole():
+        here, there = ReplyStore(lake, tmp_path / "here"), ReplyStore(lake, tmp_path / "there")
+        keys = [question(text).key("m") for text in "ab"]
+        assert await here.get(keys[0]) is None
+        for text in "ab":
+            await there.put(question(text), a_reply(question(text)))
+        await asyncio.to_thread(there.move)
+        looks, version = [], lake.version
+        lake.version = lambda name: looks.append(name) or version(name)
+        assert await here.get(keys[0]) is None  # it looked a moment ago
+        here._looked -= stores.LOOK_S
+        assert None not in [await here.get(key) for key in (*keys, *keys)]
+        assert await here.get(question("c").key("m")) is None
+        assert looks == ["replies"]
+        await here.aclose()
+        await there.aclose()
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_cost_of_a_failure_that_may_be_billed_stays_with_the_reply_that_replaces_it(lake, is_moved):
+    failed = {"status": "timeout", "text": None, "cost_usd": None, "cost_state": "unknown"}
+    free = {"status": "http_error", "text": None, "cost_usd": 0.0, "cost_state": "free"}
+
+    async def whole():
+        store = ReplyStore(lake)
+        for text, before in (("a", failed), ("b", free)):
+            await store.put(question(text), a_reply(question(text), **before))
+        if is_moved:
+            store.move()
+        for text in "ab":
+            await store.put(question(text), a_reply(question(text)))
+        await store.aclose()
+
+    asyncio.run(whole())
+    found = {row["key"]: (row["cost_usd"], row["cost_state"]) for row in lake.rows("replies")}
+    assert found == {
+        question("a").key("m"): (0.5, "unknown"),
+        question("b").key("m"): (0.5, "priced"),
+    }
 
 
 def test_names_that_are_no_text_do_not_stick_in_the_journal(lake):
@@ -250,11 +324,11 @@ async def put_all(pairs, store):
 def test_lookups_agree_with_a_dictionary_over_many_files(lake):
     dice = random.Random(4)
     requests = [question(str(i)) for i in range(60)]
-    truth = {}
+    truth, states = {}, ["ok", "refused", "timeout"]
     for _ in range(6):
         some = dice.sample(requests, 15)
         replies = [
-            a_reply(r, text=str(dice.random()), status=dice.choice(["ok", "refused", "timeout"]))
+            a_reply(r, text=str(dice.random()), status=dice.choice(states), cost_usd=0.0)
             for r in some
         ]
 

@@ -1,7 +1,6 @@
 """The chat around the store: what is held is not asked again, what was bought is kept."""
 
 import asyncio
-import os
 import sqlite3
 from dataclasses import replace
 
@@ -9,6 +8,7 @@ import pytest
 
 from lakeinterp.chat import Reply, ReplyStore, ScriptedChat, StoredChat, open_chat
 from lakeinterp.chat.claims import Claims
+from lakeinterp.chat.replies import row_of
 from lakeinterp.config import ChatConfig
 from tests.chat.helpers import ask_stored, question, settings
 from tests.wire import Answer, Wire, error
@@ -86,8 +86,9 @@ def test_who_waited_for_a_call_that_failed_asks_by_itself(lake):
 
 def test_claim_of_a_dead_process_holds_nobody_up(tmp_path):
     dead, living = Claims(tmp_path / "claims"), Claims(tmp_path / "claims")
-    dead._me = f"{os.getpid()}@1#x"
     assert dead.take("a")
+    assert not living.take("a")
+    dead._presence.close()
     assert living.take("a")
     other = Claims(tmp_path / "claims")
     assert not other.take("a")
@@ -95,6 +96,32 @@ def test_claim_of_a_dead_process_holds_nobody_up(tmp_path):
     assert other.take("a")
     other.close()
     dead.close()
+
+
+class Collecting:
+    """A book whose request is collected just when it is looked at."""
+
+    def __init__(self, store, reply):
+        self.store, self.reply = store, reply
+
+    def is_awaited(self, key):
+        self.store._journal.put([row_of(question(), replace(self.reply, key=key))])
+        return False
+
+    def close(self):
+        """Nothing is open."""
+
+
+def test_reply_that_is_collected_while_it_is_looked_for_is_not_bought(lake):
+    scripted = ScriptedChat(lambda request: "bought")
+
+    async def whole():
+        async with open_chat(lake, ChatConfig(), chat=scripted) as chat:
+            chat._book = Collecting(chat.store, Reply(key="", status="ok", text="collected"))
+            return await chat(question())
+
+    assert asyncio.run(whole()).text == "collected"
+    assert scripted.n_calls == 0
 
 
 def test_repeats_are_bought_each(lake):
