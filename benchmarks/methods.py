@@ -1,17 +1,19 @@
 """Every explainer against every scorer, on the shipped model or on one of yours.
 
-    python benchmarks/methods.py [--latents 12] [--hookpoint layers.3] [--pattern-only]
-        [--model M --coder C --dataset D] [--tokens 65536] [--folder F]
+    python benchmarks/methods.py [--latents 6] [--hookpoint layers.3] [--pattern-only]
+        [--subject MODEL --coder CODER --dataset D] [--tokens 32768] [--folder F]
 
 Captures once, then explains the same latents with every explainer and scores each explanation with
-every scorer. What asks a language model is answered by rules on loopback: the explainer names the
-marked piece it saw most, the judge looks for the pieces that a description names. The figures
-compare methods under that judge; they say nothing about language models. `--pattern-only` takes the
-explainers and scorers that need none.
+every scorer, on few items a latent so that all of it takes minutes. What asks a language model is
+answered by rules on loopback: the explainer names the marked piece it saw most, the judge looks for
+the pieces that a description names. The figures compare methods under that judge; they say nothing
+about language models, and with so few latents little about methods. `--pattern-only` takes the
+explainers and scorers that need none. `loaded` is left out: it says what another explainer said.
 
 A cell is the mean of the scorer's own metric over latents, then in brackets what explanations of
 other latents get on the same items; `-` where nothing could be judged. The columns at the right
-count latents with an explanation, without one, and failed judgements.
+count latents with an explanation, without one, failed judgements, calls of the rules, and CPU
+seconds of this process, which answers the calls itself.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import json
 import re
 import sys
 import tempfile
+import time
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
@@ -40,11 +43,11 @@ ASKING = (
     *("both_views", "best_of_k", "iterative"),
 )
 JUDGES = (
-    *("detection", "fuzzing", "fuzzing_texts", "intruder", "simulation", "embedding"),
-    *("example_embedding", "surprisal", "intervention", "sensitivity"),
+    *("detection", "fuzzing", "fuzzing_texts", "fuzzing_neighbours", "intruder", "simulation"),
+    *("embedding", "example_embedding", "surprisal", "intervention", "sensitivity"),
 )
 _MARKED = re.compile(r"<<\s*(.+?)\s*>>")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"')
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"|`([^`]+)`')
 _NUMBERED = re.compile(r"^\d+: (.*)$", re.MULTILINE)
 
 
@@ -60,20 +63,23 @@ def main() -> None:
         if not arguments.pattern_only:
             explainers, scorers = (*MODEL_FREE, *ASKING), ("pattern", *JUDGES)
         lake = made(config, arguments)
-        table = [[*row(lake, config, name, scorers)] for name in explainers]
-    show(["explainer", *scorers, "explained", "not", "failed"], table)
-    print(f"{arguments.latents} latents of {arguments.hookpoint}, {wire.n_requests:,} requests")
+        table = [[*row(lake, config, name, scorers, wire)] for name in explainers]
+    show(["explainer", *scorers, "explained", "not", "failed", "calls", "CPU s"], table)
+    print(
+        f"\n{arguments.latents} latents of {arguments.hookpoint}, {wire.n_requests:,} calls, "
+        f"{time.process_time():.0f} s of CPU"
+    )
 
 
 def parsed() -> argparse.Namespace:
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--latents", type=int, default=12)
+    parser.add_argument("--latents", type=int, default=6)
     parser.add_argument("--hookpoint", default="layers.3")
-    parser.add_argument("--model")
-    parser.add_argument("--coder")
-    parser.add_argument("--dataset")
-    parser.add_argument("--tokens", type=int, default=65_536)
+    parser.add_argument("--subject", help="folder or hub id of the model")
+    parser.add_argument("--coder", help="of that model")
+    parser.add_argument("--dataset", help="texts for that model")
+    parser.add_argument("--tokens", type=int, default=32_768)
     parser.add_argument("--pattern-only", action="store_true", help="nothing that asks a model")
     parser.add_argument("--embedding-model", help="sentence-transformers folder; made if not given")
     parser.add_argument("--folder", help="kept; holds the lake")
@@ -86,15 +92,26 @@ def settings(arguments: argparse.Namespace, folder: Path, wire: Any) -> Config:
     from lakeinterp.config import load
 
     values: dict[str, object] = demo(str(folder / "lake"))
-    given = {"model": arguments.model, "coder": arguments.coder}
+    given = {"model": arguments.subject, "coder": arguments.coder}
     values |= {f"capture.{name}": value for name, value in given.items() if value}
     if arguments.dataset:
         values |= {"corpus.dataset": arguments.dataset, "corpus.bos": "auto"}
     values |= {
         "capture.hookpoints": (arguments.hookpoint,),
         "capture.n_tokens": arguments.tokens,
+        # One unit of work, so that a row's time is that of its methods.
+        "capture.n_buckets": 1,
         "sampling.max_latents": arguments.latents,
+        "sampling.n_explain": 20,
+        "sampling.n_explain_negatives": 20,
+        "sampling.n_score": 12,
+        "sampling.n_random": 12,
+        "sampling.n_neighbour": 4,
         "score.n_borrowed": 2,
+        "score.n_simulated": 8,
+        "score.n_interventions": 3,
+        "score.n_written": 8,
+        "score.repeat_share": 0,
         "score.embedding_model": arguments.embedding_model or str(folder / "embedder"),
         "chat.retry_wait_s": 0,
     }
@@ -131,33 +148,39 @@ def made(config: Config, arguments: argparse.Namespace) -> Lake:
     return lake
 
 
-def row(lake: Lake, config: Config, explainer: str, scorers: Sequence[str]) -> list[str]:
+def row(lake: Lake, config: Config, explainer: str, scorers: Sequence[str], wire: Any) -> list[str]:
     """Explain with one explainer, score with every scorer, and return the table's row."""
     from lakeinterp import pipeline
     from lakeinterp.errors import LakeinterpError
 
+    n_before, before = wire.n_requests, time.process_time()
     changes: dict[str, object] = {"explainer": explainer}
     if explainer in ("borrowed", "random"):
         changes["source_explainer"] = "pattern"
     explain = config.explain.model_copy(update=changes)
     config = config.model_copy(update={"explain": explain})
     told = pipeline.explain(config, run=pipeline.new_run()).counts
-    cells, n_failed = [], 0
-    for scorer in scorers:
-        score = config.score.model_copy(update={"scorers": (scorer,)})
+    refused, n_failed = set[str](), 0
+    for some in (tuple(scorers), *((name,) for name in scorers)):
+        # One after the other only if one refuses: what they share is then done again.
+        score = config.score.model_copy(update={"scorers": some})
         try:
             done = pipeline.score(
                 config.model_copy(update={"score": score}), run=pipeline.new_run()
             )
         except LakeinterpError as exc:
-            print(f"{explainer} x {scorer}: {exc}", file=sys.stderr)
-            cells.append("refused")
+            print(f"{explainer} x {', '.join(some)}: {exc}", file=sys.stderr)
+            refused |= set(some) if len(some) == 1 else set()
             continue
         n_failed += done.n_failed
-        cells.append(cell(lake, config, explainer, scorer))
-    print(f"{explainer}: {', '.join(cells)}", file=sys.stderr, flush=True)
+        if len(some) > 1:
+            break
+    cells = ["refused" if n in refused else cell(lake, config, explainer, n) for n in scorers]
+    seconds = f"{time.process_time() - before:.0f}"
+    print(f"{explainer}: {', '.join(cells)}; {seconds} s", file=sys.stderr, flush=True)
     n_not = sum(told.values()) - told["ok"]
-    return [explainer, *cells, str(told["ok"]), str(n_not), str(n_failed)]
+    counts = [told["ok"], n_not, n_failed, wire.n_requests - n_before]
+    return [explainer, *cells, *map(str, counts), seconds]
 
 
 def cell(lake: Lake, config: Config, explainer: str, scorer: str) -> str:
@@ -193,14 +216,16 @@ def answer(body: dict[str, Any]) -> str:
             return json.dumps({"intruder": odd_one(_NUMBERED.findall(asked))})
         return json.dumps({"explanation": f'the piece "{most_seen(asked)}"'})
     description = asked.partition("Description: ")[2].partition("\n")[0]
-    pieces = [p.strip() for p in _QUOTED.findall(description)] or [description.split()[-1]]
+    pieces = named(description)
     if "Give the activations" in asked:
         tokens = _NUMBERED.findall(asked.partition("Tokens:")[2])
         found = [n for n, t in enumerate(tokens, start=1) if t.strip() in pieces]
         return json.dumps({"activations": [{"token": n, "activation": 10} for n in found]})
     if asked.rstrip().endswith("texts."):
         n = int(asked.split()[-2])
-        return json.dumps({"texts": [f"Number {i} is {pieces[0]} and {i}." for i in range(n)]})
+        return json.dumps(
+            {"texts": [f"Number {i} is {''.join(pieces[:1])} and {i}." for i in range(n)]}
+        )
     if "Which list" in asked:
         lists = [asked.partition(f"List {n}: ")[2].partition("\n")[0] for n in (1, 2)]
         hits = [sum(p in line for p in pieces) for line in lists]
@@ -210,8 +235,19 @@ def answer(body: dict[str, Any]) -> str:
     return json.dumps({"labels": [int(fits(pieces, text)) for text in texts]})
 
 
+def named(description: str) -> list[str]:
+    """Return the pieces that a description names: in quotes, or by a rule between backticks."""
+    found = ("".join(pair).replace("␣", " ").strip() for pair in _QUOTED.findall(description))
+    return [piece for piece in found if piece]
+
+
 def fits(pieces: Sequence[str], text: str) -> bool:
-    """Whether a text holds one of the pieces, inside the marks where it has some."""
+    """Whether a text holds one of the pieces, inside the marks where it has some.
+
+    A description that names none fits any text.
+    """
+    if not pieces:
+        return True
     marked = _MARKED.findall(text)
     return any(p in m for m in marked for p in pieces) if marked else any(p in text for p in pieces)
 
@@ -221,8 +257,7 @@ def most_seen(asked: str) -> str:
     counted = Counter(piece.replace('"', "") for piece in _MARKED.findall(asked))
     if counted:
         return max(sorted(counted), key=lambda piece: counted[piece])
-    quoted = [p.strip() for p in _QUOTED.findall(asked) if p.strip()]
-    return quoted[0] if quoted else "the"
+    return (named(asked) or ["the"])[0]
 
 
 def odd_one(texts: Sequence[str]) -> int:

@@ -88,7 +88,8 @@ def main() -> None:
     asked = parser.parse_args()
     rng = np.random.default_rng(asked.seed)
     with duckdb.connect() as con:
-        queries.load("macros/mix").run(con)
+        for name in ("macros/mix", "macros/student"):
+            queries.load(name).run(con)
         (large,) = estimates(con, [corpus(rng, 20_000)])
         truth = {name: large[name]["value"] for name in METRICS}
         print("truth  ", "  ".join(f"{name} {value:.3f}" for name, value in truth.items()))

@@ -1,9 +1,11 @@
 """Do scores mean what they say? Simulations with a judge of known skill, as tables.
 
-    python benchmarks/validity.py [--latents 1000] [--seeds 40] [--record FILE]
+    PYTHONPATH=. python benchmarks/validity.py [--latents 1000] [--seeds 40] [--only covered]
+        [--record FILE]
 
 The judge's answers pass through the same SQL as real ones. Tables: how often 95 % intervals hold
-the true value, with items that share calls and documents; p values of explanations that say
+the true value, with items that share calls and documents; the same of scorers that rank windows by
+a value, among them ten windows a document of correlation 0.8; p values of explanations that say
 nothing; weights under every way of drawing windows, by the real sampler on a made lake; what an
 over-broad and an over-narrow explanation score; the figures of the tool delphi from the same
 judgements; intervals when judging stops early.
@@ -25,8 +27,17 @@ import pyarrow as pa
 from lakeinterp.config.sampling import Draw
 from lakeinterp.lake import queries
 from lakeinterp.score.judging import mixture
-from lakeinterp.score.simulated import Items, Judge, coverage, judged, scores, truths
 from tests.planted import planted_lake
+from tests.score.simulated import (
+    Items,
+    Judge,
+    coverage,
+    judged,
+    mean_truths,
+    ranked,
+    scores,
+    truths,
+)  # fmt: skip
 from tests.score.verdicts import drawn, exact, judgements
 
 COVERED = (
@@ -63,6 +74,32 @@ def covered(con: duckdb.DuckDBPyConnection, n_latents: int) -> Rows:
         setting = [f"{v:g}" for v in (prevalence, sens, spec, call, document)]
         rows.append([*setting, *(f"{s:.3f} ({w:.2f})" for s, w in held.values())])
     return [*rows, ["lowest", "", "", "", "", *(f"{lowest[m]:.3f}" for m in COVERED)]]
+
+
+def ordered(con: duckdb.DuckDBPyConnection, n_latents: int) -> Rows:
+    """How often intervals of scorers that rank windows hold the truth when documents are shared."""
+    metrics = {
+        "score/surprisal": ("auroc", "auprc_natural", "nats_saved", "loss_saved"),
+        "score/example_embedding": ("margin",),
+    }
+    names = [name for of in metrics.values() for name in of]
+    rows = [["windows a document", "correlation", "sens.", "spec.", *names]]
+    lowest = dict.fromkeys(names, 1.0)
+    shares = ((2, 0.0), (3, 0.4), (5, 0.8), (10, 0.3), (10, 0.8))
+    for seed, ((shared, document), (sens, spec)) in enumerate(product(shares, SKILLS[:2]), 300):
+        judge = Judge(sensitivity=sens, specificity=spec, document=document, decline=1)
+        items = Items(n_latents=n_latents, windows_per_document=shared, n_borrowed=0)
+        tables = ranked(judged(judge, items, seed), seed)
+        known = {**truths(judge, items), **mean_truths(judge, items)}
+        held = {}
+        for statement, of in metrics.items():
+            found = scores(con, tables, statement)
+            held |= {name: coverage(found, name, known[name]) for name in of}
+        for name, (share, _) in held.items():
+            lowest[name] = min(lowest[name], share)
+        setting = [f"{v:g}" for v in (shared, document, sens, spec)]
+        rows.append([*setting, *(f"{s:.3f} ({w:.2f})" for s, w in held.values())])
+    return [*rows, ["lowest", "", "", "", *(f"{lowest[name]:.3f}" for name in names)]]
 
 
 def uniform(con: duckdb.DuckDBPyConnection, n_latents: int) -> Rows:
@@ -137,7 +174,7 @@ def _reference(con: duckdb.DuckDBPyConnection, n_latents: int) -> dict[str, Any]
         {"n": n_latents},
     )
     who = {"capture": "made", "explainer": "made", "made": "made"}
-    who |= {"scorer": "made", "settings": "made"}
+    who |= {"scorer": "made", "settings": "made", "hookpoints": []}
     (row,) = queries.load("report/reference").table(con, **who).to_pylist()
     return dict(row)
 
@@ -211,12 +248,16 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=1000, help="simulated latents a setting")
     parser.add_argument("--seeds", type=int, default=40, help="draws of each kind")
     parser.add_argument("--record", type=Path, help="file to which the tables are appended")
+    parser.add_argument("--only", nargs="+", default=[], help="names of tables, as covered")
     given = parser.parse_args()
     con = duckdb.connect()
     for make, size in (
-        (covered, given.latents), (uniform, 2 * given.latents), (weighted, given.seeds),
-        (compared, given.latents // 4), (stopped, given.latents), (peeked, given.latents),
+        (covered, given.latents), (ordered, given.latents), (uniform, 2 * given.latents),
+        (weighted, given.seeds), (compared, given.latents // 4), (stopped, given.latents),
+        (peeked, given.latents),
     ):  # fmt: skip
+        if given.only and make.__name__ not in given.only:
+            continue
         began = time.process_time()
         text = _markdown(make.__doc__ or "", make(con, size), time.process_time() - began)
         print(text, flush=True)

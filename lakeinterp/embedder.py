@@ -5,6 +5,8 @@ Shapes: N texts, D width of a vector.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +16,10 @@ import numpy as np
 
 from lakeinterp import hub
 from lakeinterp.errors import ConfigError, MissingExtra
-from lakeinterp.fingerprint import fingerprint
+from lakeinterp.fingerprint import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -33,7 +35,7 @@ class Embedder(Protocol):
         ...
 
     def __call__(self, texts: Sequence[str]) -> Floats:
-        """Return the vectors of texts, [N, D], each of length one."""
+        """Return the vectors of texts, [N, D], each of length one; that of no text is zero."""
         ...
 
 
@@ -53,31 +55,37 @@ class SentenceEmbedder:
         hub.require("model", name)
         self._name, self._revision = name, revision
         self._model: Any = None
-        is_folder = Path(name).expanduser().is_dir()
-        self.identity = fingerprint(Path(name).expanduser()) if is_folder else f"{name}@{revision}"
+        self.identity = identity(name, revision)
 
     def __call__(self, texts: Sequence[str]) -> Floats:
         """Return the vectors of texts, [N, D]."""
         if self._model is None:
             self._model = self._load()
-        found = self._model.encode(
-            list(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False
+        is_text = np.fromiter(map(bool, texts), bool, len(texts))
+        # Some tokenizers make nothing of no text, and a model cannot read that.
+        told = [text for text in texts if text] or ["."]
+        vectors = self._model.encode(
+            told, batch_size=64, normalize_embeddings=True, show_progress_bar=False
         )
-        return np.ascontiguousarray(found, dtype=np.float32)
+        found = np.zeros((len(texts), vectors.shape[1]), np.float32)
+        found[is_text] = vectors[: is_text.sum()]
+        return found
 
     def _load(self) -> Any:
         try:
             from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging
+            from transformers.utils import logging as bars_of
         except ImportError as exc:
             raise MissingExtra("comparing texts", "embed", "sentence-transformers") from exc
-        bars = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
+        bars = bars_of.is_progress_bar_enabled()
+        bars_of.disable_progress_bar()
         path = Path(self._name).expanduser()
         place = str(path) if path.is_dir() else self._name
         try:
-            with hub.quiet():
-                return SentenceTransformer(place, revision=self._revision)
+            with hub.quiet(), _unsaid():
+                model = SentenceTransformer(place, revision=self._revision)
+            # Half precision is many times slower on a CPU.
+            return model.float() if model.device.type == "cpu" else model
         except hub.failures() as exc:
             if Path(self._name).expanduser().is_dir():
                 raise ConfigError(
@@ -86,7 +94,19 @@ class SentenceEmbedder:
             raise hub.not_found("embedding model", self._name, exc) from exc
         finally:
             if bars:
-                logging.enable_progress_bar()
+                bars_of.enable_progress_bar()
+
+
+@contextmanager
+def _unsaid() -> Iterator[None]:
+    """Keep the warning about half precision back: it is mended at once."""
+    said = logging.getLogger("sentence_transformers")
+    level = said.level
+    said.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        said.setLevel(level)
 
 
 def require_embedder() -> None:
@@ -99,11 +119,17 @@ def require_embedder() -> None:
         raise MissingExtra("comparing texts", "embed", "sentence-transformers")
 
 
-@lru_cache(maxsize=1)
 def open_embedder(name: str, revision: str | None = None) -> SentenceEmbedder:
     """Return the embedding model of a folder or hub id; the one used last is kept.
+
+    A folder whose files have changed is opened again.
 
     Raises:
         NotFound: there is no such model.
     """
+    return _opened(name, revision, identity(name, revision))
+
+
+@lru_cache(maxsize=1)
+def _opened(name: str, revision: str | None, _: str) -> SentenceEmbedder:
     return SentenceEmbedder(name, revision)

@@ -27,3 +27,14 @@ def fingerprint(path: str | Path) -> str:
                 source.seek(-_END, 2)
             total.update(source.read(_END))
     return total.hexdigest()
+
+
+def identity(name: str, revision: str | None = None) -> str:
+    """Return what tells a model from another one: its files if it is a folder here, else its id.
+
+    Args:
+        name: Folder or hub id.
+        revision: Of a hub model.
+    """
+    path = Path(name).expanduser()
+    return fingerprint(path) if path.is_dir() else f"{name}@{revision}"

@@ -116,6 +116,11 @@ def quote(text: str) -> str:
     return "".join(_written(c) if _is_odd(c) else c for c in text)
 
 
+def cited(piece: str) -> str:
+    """Return a text on one line between double quotes."""
+    return '"' + quote(piece).replace('"', '\\"') + '"'
+
+
 def highlight(pieces: Sequence[str], marked: Sequence[bool]) -> str:
     r"""Return a window on one line, with runs of marked tokens between `<<` and `>>`.
 

@@ -17,7 +17,9 @@ def answer(body: dict[str, Any]) -> str:
     asked = body["messages"][-1]["content"]
     if "Pieces on which the unit was active" in asked:
         return json.dumps({"explanation": f"the word {_CITED.findall(asked)[0]}"})
-    if "What does the unit respond to?" in asked:
+    if "Tokens after them:" in asked or "make the model say?" in asked:
+        return json.dumps({"explanation": f"the word {_CITED.findall(asked)[0]}"})
+    if "What does the unit respond to?" in asked or "What is a better explanation?" in asked:
         return json.dumps({"explanation": describe(asked)})
     if "is the intruder?" in asked:
         return json.dumps({"intruder": odd_one(_NUMBERED.findall(asked))})
@@ -30,6 +32,13 @@ def answer(body: dict[str, Any]) -> str:
             if _fits(description, *pair)
         ]
         return json.dumps({"activations": [{"token": i, "activation": 10} for i in fitting]})
+    if "Write " in asked:
+        n = int(re.search(r"Write (\d+) texts", asked)[1])
+        word = description.split()[-1]
+        return json.dumps({"texts": [f" it {word} and {word} ran {i}" for i in range(n)]})
+    if "Which list" in asked:
+        second = asked.partition("List 2: ")[2].partition("\n")[0]
+        return json.dumps({"list": 2 if f'" {description.split()[-1]}"' in second else 1})
     texts = _NUMBERED.findall(asked.partition("Texts:")[2])
     fits = marks_fit if "<<" in asked else fits_somewhere
     return json.dumps({"labels": [int(fits(description, text)) for text in texts]})

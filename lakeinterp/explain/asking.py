@@ -39,7 +39,7 @@ class AskingExplainer(Explainer):
     needs_chat = True
     fields: ClassVar[frozenset[str]] = frozenset()
     """Settings that matter, beside `ASKED`."""
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     """Of what is shown; grows when the same examples and settings lead to another question."""
 
     def __init__(self, config: ExplainConfig) -> None:

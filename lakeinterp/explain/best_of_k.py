@@ -33,7 +33,12 @@ class BestOfKExplainer(SelectingExplainer):
         """Return the calls for the candidates."""
         candidates = range(self._config.n_candidates)
         if self._config.vary == "windows":
-            return [self._asker.request(_some(shown, i), repeat=i) for i in candidates]
+            made = [self._asker.request(_some(shown, i), repeat=i) for i in candidates]
+            # Where windows do not enter the question, as with `output_centric`, it is asked once.
+            found: dict[str, Request] = {}
+            for request in made:
+                found.setdefault(replace(request, repeat=0).key(""), request)
+            return list(found.values())
         temperature = self._config.candidate_temperature
         return [self._asker.request(shown, temperature=temperature, repeat=i) for i in candidates]
 

@@ -6,11 +6,12 @@ Reads `examples` of the explain role and `latents`; writes `explanations`.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from lakeinterp import registry, subject
+from lakeinterp import registry, subject, telemetry
+from lakeinterp.chat.turns import at_turn, turned
 from lakeinterp.errors import ConfigError, Deferred, SkipUnit, TooFewExamples
 from lakeinterp.explain.evidence import Evidence, Frequency
 from lakeinterp.lake import Bench, queries, units, where
@@ -18,7 +19,7 @@ from lakeinterp.terms import WAITING, Explained, LatentId, digest, json_text, no
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from lakeinterp.chat.types import Chat, RouteName
     from lakeinterp.config import Config, ExplainConfig, RouteConfig
@@ -40,6 +41,8 @@ class Explainer(Protocol):
     """Which language models it asks, if it asks any."""
     needs_examples: bool = True
     """False if it also explains a latent of which no window was drawn."""
+    takes_texts: bool = False
+    """Whether its texts come from elsewhere: a file, or other explanations in the lake."""
     tried_again: tuple[str, ...] = ()
     """Statuses that a rerun tries again, since what was missing may be there by then."""
     settings: str
@@ -53,6 +56,13 @@ class Explainer(Protocol):
     def other_settings(self, config: Config) -> list[Any]:  # noqa: ARG002 - for those that need it
         """Return what else decides an explanation: settings that are not of `explain`."""
         return []
+
+    def look(self, bench: Bench) -> None:
+        """Find what `taken` goes by, before it is known which latents are to be explained."""
+
+    def taken(self, latent: int) -> str | None:  # noqa: ARG002 - for those that take from the lake
+        """Return the id of the explanation that a latent's is made of; another makes another."""
+        return None
 
     def prepare(self, bench: Bench) -> None:
         """Get ready for a unit, before its first latent; most explainers need nothing."""
@@ -76,10 +86,16 @@ class Series:
     prompt: str | None
     sample: str
 
-    def explanation(self, latent: LatentId) -> str:
-        """Return the id of this series' explanation of a latent."""
+    def explanation(self, latent: LatentId, taken: str | None = None) -> str:
+        """Return the id of this series' explanation of a latent, made of the one it is taken from.
+
+        Args:
+            latent: Which one.
+            taken: Id of the explanation that this one is made of, if there is one.
+        """
         place = [latent.capture, latent.hookpoint, latent.latent]
-        return digest([*place, self.explainer, self.settings, self.prompt, self.sample])
+        source = [] if taken is None else [taken]
+        return digest([*place, self.explainer, self.settings, self.prompt, self.sample, *source])
 
 
 def load_explainer(config: ExplainConfig) -> Explainer:
@@ -92,17 +108,31 @@ def load_explainer(config: ExplainConfig) -> Explainer:
     return explainer
 
 
+def settings_of(explainer: Explainer, config: Config) -> str:
+    """Return the digest of everything but the sample that explanations depend on.
+
+    A model that is to be served counts by its name, whether it is served by now or not.
+    """
+    if not explainer.needs_chat:
+        return digest([explainer.settings, [], *explainer.other_settings(config)])
+    from lakeinterp.chat.vllm import named
+
+    config = config.model_copy(update={"chat": named(config.chat)})
+    asked = [_models(config.chat.explainer), *turned(config.explain.turn)]
+    return digest([explainer.settings, *asked, *explainer.other_settings(config)])
+
+
 def series_of(explainer: Explainer, config: Config, sample: str) -> Series:
     """Return what identifies the explanations that these settings and this sample lead to."""
-    models = _models(config.chat.explainer) if explainer.needs_chat else []
     return Series(
         explainer=explainer.name,
-        settings=digest([explainer.settings, models, *explainer.other_settings(config)]),
+        settings=settings_of(explainer, config),
         prompt=explainer.prompt,
         sample=sample,
     )
 
 
+@telemetry.traced("explain unit")
 async def explain_unit(
     lake: Lake,
     unit: Unit,
@@ -138,16 +168,21 @@ async def explain_unit(
         )
     series = series_of(explainer, config, units.sample_id(lake, unit.capture, config.sampling))
     selected = units.selected_latents(lake, unit, config.sampling)
+    if not selected:
+        return Counter()
+    scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
+    bench = Bench(lake=lake, config=config, sample=series.sample, latents=tuple(selected), **scope)
+    explainer.look(bench)
+    ids = {i: series.explanation(_id(unit, i), explainer.taken(i)) for i in selected}
     again = [*config.chat.tried_again, *explainer.tried_again]
-    wanted = _unfinished(lake, unit, series, selected, again)
+    wanted = _unfinished(lake, unit, series, ids, again)
     if not wanted:
         return Counter()
     units.require_examples(lake, unit, series.sample, config.sampling, selected)
     vocabulary = vocabulary or lake.vocabulary(lake.capture(unit.capture)["tokenizer"])
-    scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
-    bench = Bench(lake=lake, config=config, sample=series.sample, latents=tuple(wanted), **scope)
-    explainer.prepare(bench)
-    work = partial(_row, explainer=explainer, series=series, chat=chat, run=run)
+    explainer.prepare(replace(bench, latents=tuple(wanted)))
+    asked = at_turn(chat, config.explain.turn)
+    work = partial(_row, explainer=explainer, series=series, chat=asked, run=run)
     limit = 2 * config.chat.concurrency if explainer.needs_chat else 1
     evidence = _evidence(lake, unit, series, vocabulary, wanted)
     return await _written(lake, scope, in_parallel(evidence, work, limit=limit))
@@ -208,9 +243,9 @@ async def explain(
 
 
 def _unfinished(
-    lake: Lake, unit: Unit, series: Series, selected: Sequence[int], again: Sequence[str]
+    lake: Lake, unit: Unit, series: Series, ids: Mapping[int, str], again: Sequence[str]
 ) -> list[int]:
-    """Return the selected latents without a finished explanation of the series, in their order."""
+    """Return the latents whose explanation, known by its id, is not finished, in their order."""
     with lake.connect(explanations=_place(unit)) as con:
         rows = queries.load("explain/finished").run(
             con,
@@ -222,14 +257,14 @@ def _unfinished(
             transient=again,
         )
         finished = {explanation for (explanation,) in rows.fetchall()}
-    return [i for i in selected if series.explanation(_id(unit, i)) not in finished]
+    return [latent for latent, explanation in ids.items() if explanation not in finished]
 
 
 def _evidence(
     lake: Lake, unit: Unit, series: Series, vocabulary: Vocabulary, wanted: Sequence[int]
 ) -> Iterator[Evidence]:
     """Yield the evidence of every wanted latent in their order, of those without examples too."""
-    frequency = _frequencies(lake, unit, wanted)
+    frequency = _frequencies(lake, _place(unit), wanted)
     drawn = units.examples(lake, unit, series.sample, vocabulary, "explain", wanted)
     latent, examples = next(drawn, _NONE)
     for one in wanted:
@@ -246,8 +281,18 @@ def _evidence(
 _NONE: tuple[int | None, tuple[Example, ...]] = (None, ())
 
 
-def _frequencies(lake: Lake, unit: Unit, wanted: Sequence[int]) -> dict[int, Frequency]:
-    inside = f"{_place(unit)} AND latent >= {wanted[0]} AND latent <= {wanted[-1]}"
+def bare(bench: Bench) -> list[Evidence]:
+    """Return what is known of a bench's latents beside their examples, in their order."""
+    place = {"capture": bench.capture, "hookpoint": bench.hookpoint}
+    frequency = _frequencies(bench.lake, where(**place), bench.latents)
+    return [
+        Evidence(latent=LatentId(**place, latent=i), examples=(), frequency=frequency.get(i))
+        for i in bench.latents
+    ]
+
+
+def _frequencies(lake: Lake, place: str, wanted: Sequence[int]) -> dict[int, Frequency]:
+    inside = f"{place} AND latent >= {min(wanted)} AND latent <= {max(wanted)}"
     return {
         row["latent"]: Frequency(
             status=row["status"],
@@ -277,7 +322,7 @@ async def _row(
         "capture": place.capture,
         "hookpoint": place.hookpoint,
         "latent": place.latent,
-        "explanation": series.explanation(place),
+        "explanation": series.explanation(place, explainer.taken(place.latent)),
         "explainer": series.explainer,
         "settings": series.settings,
         "prompt": series.prompt,

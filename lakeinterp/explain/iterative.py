@@ -54,9 +54,9 @@ class IterativeExplainer(SelectingExplainer):
             return None
         strongest = shown.activating[: self._config.n_shown]
         question = self._user.fill(
-            examples=passages.active(strongest, self._config),
+            examples=passages.active(strongest, self._config, among=missed),
             explanation=quote(trial.text),
-            missed=passages.active(missed, self._config) or "none",
+            missed=passages.active(missed, self._config, among=strongest) or "none",
             mistaken=passages.plain(mistaken) or "none",
         )
         return self._asker.asking(question, system=self._system)

@@ -23,6 +23,7 @@ class LoadedExplainer(Explainer):
     name = "loaded"
     needs_chat = False
     needs_examples = False
+    takes_texts = True
     prompt: str | None = None
 
     def __init__(self, config: ExplainConfig) -> None:

@@ -6,7 +6,7 @@ import json
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from lakeinterp.explain.explainer import Explainer
+from lakeinterp.explain.explainer import Explainer, bare
 from lakeinterp.explain.sources import only_explainer
 from lakeinterp.lake import queries, where
 from lakeinterp.terms import Explained, digest
@@ -33,9 +33,13 @@ class Other(NamedTuple):
 
 
 class OtherExplainer(Explainer):
-    """Takes another latent's explanation, of the same hookpoint; never one that says the same."""
+    """Takes another latent's explanation, of the same hookpoint; never one that says the same.
+
+    When that one is written anew, so is what was taken of it.
+    """
 
     needs_chat = False
+    takes_texts = True
     tried_again = ("not_applicable",)
     prompt: str | None = None
     fields: ClassVar[frozenset[str]] = frozenset()
@@ -44,13 +48,12 @@ class OtherExplainer(Explainer):
     def __init__(self, config: ExplainConfig) -> None:
         """Which explainer's explanations are taken matters, and how the other is chosen."""
         self._config = config
-        self._others: list[Other] = []
-        self._texts: dict[int, str] = {}
+        self._chosen: dict[int, Other] = {}
         used = config.model_dump(mode="json", include={*self.fields, "source_explainer"})
-        self.settings = digest([self.name, 2, used])
+        self.settings = digest([self.name, 3, used])
 
-    def prepare(self, bench: Bench) -> None:
-        """Find what there is to take.
+    def look(self, bench: Bench) -> None:
+        """Find what there is to take, and which of it each latent gets.
 
         Raises:
             ConfigError: it is not clear whose explanations are meant.
@@ -62,8 +65,23 @@ class OtherExplainer(Explainer):
             rows = queries.load("explain/others").run(
                 con, capture=bench.capture, hookpoint=bench.hookpoint, explainer=explainer
             )
-            self._others = self.arranged([Other(*row) for row in rows.fetchall()])
-        self._texts = {other.latent: other.text for other in self._others}
+            others = self.arranged([Other(*row) for row in rows.fetchall()])
+        texts = {other.latent: other.text for other in others}
+        self._chosen = {}
+        for evidence in bare(bench):
+            latent = evidence.latent.latent
+            fitting = (
+                other
+                for other in self.in_turn(evidence, others)
+                if other.latent != latent and other.text != texts.get(latent)
+            )
+            if found := next(fitting, None):
+                self._chosen[latent] = found
+
+    def taken(self, latent: int) -> str | None:
+        """Return the id of the explanation that a latent gets."""
+        found = self._chosen.get(latent)
+        return found.explanation if found else None
 
     @abstractmethod
     def arranged(self, others: Sequence[Other]) -> list[Other]:
@@ -76,16 +94,14 @@ class OtherExplainer(Explainer):
     async def explain(self, evidence: Evidence, chat: Chat | None) -> Explained:
         """Return what was said of another latent."""
         del chat
-        latent = evidence.latent.latent
-        own = self._texts.get(latent)
-        for taken in self.in_turn(evidence, self._others):
-            if taken.latent != latent and taken.text != own:
-                said = json.loads(taken.detail) if taken.detail else {}
-                source = {"explanation": taken.explanation, "explained_latent": taken.latent}
-                return Explained(text=taken.text, detail=said | source)
-        return Explained(
-            text=None,
-            status="not_applicable",
-            reason="no other latent of this hookpoint is explained otherwise by the explainer "
-            "whose explanations are taken",
-        )
+        taken = self._chosen.get(evidence.latent.latent)
+        if taken is None:
+            return Explained(
+                text=None,
+                status="not_applicable",
+                reason="no other latent of this hookpoint is explained otherwise by the explainer "
+                "whose explanations are taken",
+            )
+        said = json.loads(taken.detail) if taken.detail else {}
+        source = {"explanation": taken.explanation, "explained_latent": taken.latent}
+        return Explained(text=taken.text, detail=said | source)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lakeinterp.explain.passages import cited
+from lakeinterp.prompts import cited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

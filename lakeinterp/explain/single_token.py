@@ -6,8 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lakeinterp.explain.asking import AskingExplainer
-from lakeinterp.explain.passages import cited
-from lakeinterp.prompts import marks
+from lakeinterp.prompts import cited, marks
 
 if TYPE_CHECKING:
     from lakeinterp.explain.evidence import Evidence

@@ -93,8 +93,11 @@ def read(place: str, explainer: str | None) -> Source:
     if not path.exists():
         raise NotFound("file", place, hint="set explain.source to a file, a folder or a lake")
     folder = path / "explanations" if (path / "explanations").is_dir() else path
-    stat = (folder if path.is_dir() else path).stat()
-    return _read(place, str(folder if path.is_dir() else path), (stat.st_mtime_ns, stat.st_size))
+    held = folder if path.is_dir() else path
+    files = sorted(held.rglob("*.txt")) if held.is_dir() else [held]
+    stats = [(str(file), file.stat()) for file in files]
+    seen = digest([(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats])
+    return _read(place, str(held), seen)
 
 
 def only_explainer(lake: Lake, wanted: str | None, captures: Iterable[str] = ()) -> str:
@@ -118,8 +121,8 @@ def only_explainer(lake: Lake, wanted: str | None, captures: Iterable[str] = ())
         raise NotFound("explainer", wanted, held, hint=f"in {lake.root}: explain with it first")
     if wanted is None and len(own) != 1:
         raise ConfigError(
-            f"explain.source_explainer: {lake.root} has explanations by {', '.join(own)}: say by "
-            "which"
+            f"explain.source_explainer: {lake.root} has explanations by {', '.join(own)}: say "
+            "whose to take (--source-explainer)"
             if own
             else f"explain.source_explainer: {lake.root} has no explanations yet: run `lakeinterp "
             "explain` with another explainer first"
@@ -144,7 +147,7 @@ def _lake(place: str, wanted: str | None) -> Source:
 
 
 @lru_cache(maxsize=2)
-def _read(name: str, place: str, _: tuple[int, int]) -> Source:
+def _read(name: str, place: str, _: str) -> Source:
     path = Path(place)
     places: dict[tuple[str | None, str | None], dict[int, Found]] = {}
     for hookpoint, latent, text in _delphi(path) if path.is_dir() else _file(path):
@@ -192,10 +195,12 @@ def _delphi(folder: Path) -> Iterator[tuple[str | None, int, str]]:
 def _file(path: Path) -> Iterator[tuple[str | None, int, str]]:
     for number, row in _rows(path):
         latent, text = _named(row, _LATENT), _named(row, _TEXT)
+        if text is None and not row.keys().isdisjoint(_TEXT):
+            text = ""
         if latent is None or text is None or not str(latent).strip().isdecimal():
             raise ConfigError(
                 f"explain.source: {path}, row {number}: give every row a `latent` (a number), an "
-                f"`explanation` and, of several hookpoints, a `hookpoint`; found {sorted(row)}"
+                f"`explanation` and, of several hookpoints, a `hookpoint`; found {row!r:.120}"
             )
         hookpoint = _named(row, _HOOKPOINT)
         yield str(hookpoint) if hookpoint else None, int(latent), str(text)

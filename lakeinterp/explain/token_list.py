@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakeinterp.explain import outputs
 from lakeinterp.explain.asking import AskingExplainer
-from lakeinterp.explain.passages import cited
+from lakeinterp.prompts import cited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

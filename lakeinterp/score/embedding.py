@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lakeinterp import prompts
 from lakeinterp.embedder import open_embedder, require_embedder
+from lakeinterp.fingerprint import identity
 from lakeinterp.score.scorer import Judgement, Scorer
 from lakeinterp.terms import digest
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from lakeinterp.lake.bench import Bench
     from lakeinterp.score.scorer import ScoringTask
 
-VERSION = 1
+VERSION = 2
 """Of what is compared."""
 
 
@@ -37,7 +38,7 @@ class EmbeddingScorer(Scorer):
         """Load the prompt that the explanation is put into."""
         self._config = config
         self._query = prompts.load("score/embedding", config.prompts)
-        model = [config.embedding_model, config.embedding_revision]
+        model = identity(config.embedding_model, config.embedding_revision)
         self.settings = digest([VERSION, model, self._query.text])
         self._embedder: Embedder | None = None
         self._kept: tuple[tuple[str, ...], Floats] | None = None

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from lakeinterp.embedder import open_embedder, require_embedder
+from lakeinterp.fingerprint import identity
 from lakeinterp.lake import units, where
 from lakeinterp.score.scorer import Judgement, Scorer
 from lakeinterp.terms import Unit, digest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from lakeinterp.score.scorer import ScoringTask
     from lakeinterp.terms import Example
 
-VERSION = 1
+VERSION = 2
 """Of what is compared."""
 
 
@@ -37,9 +38,10 @@ class ExampleEmbeddingScorer(Scorer):
     headline = "auroc"
 
     def __init__(self, config: ScoreConfig) -> None:
-        """Take the model's name."""
+        """Find out which model it is."""
         self._config = config
-        self.settings = digest([VERSION, config.embedding_model, config.embedding_revision])
+        model = identity(config.embedding_model, config.embedding_revision)
+        self.settings = digest([VERSION, model])
         self._embedder: Embedder | None = None
         self._known: dict[int, tuple[list[str], list[str]]] = {}
 

@@ -105,6 +105,11 @@ class FuzzingScorer(Scorer):
             for made in found
         ]
 
+    def truths(self, example: Example) -> dict[int, bool]:
+        """Return both versions of an activating example; a silent one makes no item."""
+        sides = (True, False) if example.is_active else ()
+        return {_number(example, is_right=is_right): is_right for is_right in sides}
+
     async def judge(self, task: ScoringTask, chat: Chat | None) -> list[Judgement]:
         """Judge both versions of every activating example."""
         assert chat is not None, "score_unit refuses to start without a chat"

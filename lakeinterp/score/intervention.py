@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lakeinterp import prompts
 from lakeinterp.chat.types import Message, Request
 from lakeinterp.lake import where
-from lakeinterp.prompts import quote
+from lakeinterp.prompts import cited, quote
 from lakeinterp.score.scorer import Judgement, Scorer
 from lakeinterp.subject.check import check_subject, require_torch
 from lakeinterp.terms import digest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lakeinterp.lake.bench import Bench
     from lakeinterp.score.scorer import ScoringTask
 
-VERSION = 1
+VERSION = 2
 """Of the pairs; grows when the same latents lead to other ones."""
 _POOL = 2
 """Other latents run at first, as many times those that one latent is compared with."""
@@ -114,7 +114,7 @@ class InterventionScorer(Scorer):
     def request(self, explanation: str, pair: Pair) -> Request:
         """Return the call for one pair."""
         shown = (pair.own, pair.other) if pair.is_first else (pair.other, pair.own)
-        first, second = (" | ".join(quote(token) for token in e.tokens) for e in shown)
+        first, second = (", ".join(map(cited, e.tokens)) for e in shown)
         words = quote(" ".join(explanation.split()))
         schema: dict[str, Any] = {
             "type": "object",

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 ROUND_CALLS = 4
 """Calls of each round, after which it is decided whether to go on."""
-SKIPPED = 1_000_000_000
-"""Items that stand for examples nobody judged are numbered from here."""
 _HALVINGS = 45
 
 
@@ -49,7 +47,11 @@ async def judged_rows(
     chat: Chat | None,
     config: ScoreConfig,
 ) -> list[dict[str, Any]]:
-    """Judge a task and return its rows of `judgements`; `who` are their place and settings."""
+    """Judge a task and return its rows of `judgements`; `who` are their place and settings.
+
+    Every item has its row, also if nobody was asked about it: whatever failed before, the rows of
+    a run take the place of all rows of the last one.
+    """
     try:
         first = await judge(scorer, task, chat, config)
     except Deferred:
@@ -60,6 +62,7 @@ async def judged_rows(
     rows = [_row(task, judgement) for judgement in first]
     if is_repeated(scorer, task, config):
         again = await judge_again(scorer, task, chat, _judged_examples(task, first))
+        again += [replace(j, item=-1 - j.item) for j in first if j.status == "stopped_early"]
         rows += [_row(task, judgement) | {"role": "repeat"} for judgement in again]
     return [{**who, **row} for row in rows]
 
@@ -153,18 +156,21 @@ async def _until_narrow(
         ]
         if width(*_counts(found)) <= config.adaptive_width:
             rest = [example for later in parts[n_done:] for example in later]
-            return found + [_skipped(example, config) for example in rest]
+            return found + [one for example in rest for one in _skipped(scorer, example, config)]
     return found
 
 
-def _skipped(example: Example, config: ScoreConfig) -> Judgement:
-    return Judgement(
-        item=SKIPPED + example.example,
-        example=example,
-        truth=example.is_active,
-        status="stopped_early",
-        reason=f"the interval was narrower than {config.adaptive_width:g} without it",
-    )
+def _skipped(scorer: Scorer, example: Example, config: ScoreConfig) -> list[Judgement]:
+    return [
+        Judgement(
+            item=item,
+            example=example,
+            truth=truth,
+            status="stopped_early",
+            reason=f"the interval was narrower than {config.adaptive_width:g} without it",
+        )
+        for item, truth in scorer.truths(example).items()
+    ]
 
 
 def _counts(judged: Sequence[Judgement]) -> tuple[int, int, int, int]:

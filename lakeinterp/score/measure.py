@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-STEPS = ("score/correlations", "score/shares", "score/contrasts", "score/curves")
+STEPS = ("score/correlations", "score/shares", "score/contrasts", "score/curves", "score/means")
 """What is made of `score/items` for every scorer's metrics to use."""
 AT_ONCE = 1000
 """Latents whose items are in memory at one time; an item takes about 1 KB."""

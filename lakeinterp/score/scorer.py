@@ -109,6 +109,10 @@ class Scorer(Protocol):
     def prepare(self, bench: Bench) -> None:
         """Get ready for a unit, before its first task; most scorers need nothing."""
 
+    def truths(self, example: Example) -> Mapping[int, bool]:
+        """Return what is true of the items that an example makes, by number, if `is_itemwise`."""
+        return {example.example: example.is_active}
+
     async def judge(self, task: ScoringTask, chat: Chat | None) -> Sequence[Judgement]:
         """Judge every item of a task; a failure is a judgement without a prediction."""
         ...

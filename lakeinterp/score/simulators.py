@@ -6,6 +6,7 @@ the explanation stand before the window.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -139,6 +140,8 @@ class LogprobSimulator(_Asking):
         super().__init__("logprobs", config)
         self._examples = prompts.load("score/simulation_logprobs_examples", config.prompts)
         self.settings = digest([self.settings, self._examples.text, TOP, LEAST_MASS])
+        self._first = asyncio.Lock()
+        self._is_asked: bool | None = None
 
     def request(self, explanation: str, example: Example) -> Request:
         """Return the call for one window; it ends with the table, every value unknown."""
@@ -161,8 +164,22 @@ class LogprobSimulator(_Asking):
         )
 
     async def simulate(self, explanation: str, example: Example, chat: Chat) -> Simulated | None:
-        """Ask once; nothing is read from the text of the reply."""
+        """Ask once; nothing is read from the text of the reply.
+
+        The first reply tells for all whether the route gives log-probabilities of prompts; once it
+        is known to give none, it is not asked for them again.
+        """
+        if self._is_asked is None:
+            async with self._first:
+                if self._is_asked is None:
+                    return await self._simulated(explanation, example, chat)
+        return await self._simulated(explanation, example, chat) if self._is_asked else None
+
+    async def _simulated(self, explanation: str, example: Example, chat: Chat) -> Simulated | None:
         reply = await chat(self.request(explanation, example))
+        if self._is_asked is not False:
+            # A reply that was refused or failed says nothing about the route.
+            self._is_asked = reply.gaps is not None or reply.status not in ("ok", "truncated")
         if reply.gaps is None and reply.status in ("ok", "truncated", "refused"):
             return None
         if reply.gaps is None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp import hub, prompts
+from lakeinterp.fingerprint import identity
 from lakeinterp.score.scorer import Judgement, Scorer
 from lakeinterp.subject.check import check_subject, require_torch
 from lakeinterp.terms import digest
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lakeinterp.score.scorer import ScoringTask
     from lakeinterp.terms import Example
 
-VERSION = 1
+VERSION = 2
 """Of what is measured."""
 
 
@@ -41,8 +42,10 @@ class SurprisalScorer(Scorer):
         self._config = config
         self._prompt = prompts.load("score/surprisal", config.prompts)
         self._anything = prompts.load("score/surprisal_anything", config.prompts).fill()
-        asked = [config.surprisal_model, config.surprisal_revision]
-        self.settings = digest([VERSION, asked, self._prompt.text, self._anything])
+        model = config.surprisal_model and identity(
+            config.surprisal_model, config.surprisal_revision
+        )
+        self.settings = digest([VERSION, model, self._prompt.text, self._anything])
         self._language: Any = None
         self._is_captured = not config.surprisal_model
         self._kept: tuple[tuple[int, ...], list[list[float] | None]] | None = None

@@ -19,6 +19,7 @@ from lakeinterp.capture.model import SubjectModel
 from lakeinterp.config import CaptureConfig, CorpusConfig
 from lakeinterp.corpus import Tokenizer
 from lakeinterp.errors import ConfigError
+from lakeinterp.fingerprint import identity
 from lakeinterp.lake import where
 from lakeinterp.subject.check import is_there, made_of
 from lakeinterp.subject.language import LanguageModel, open_language_model
@@ -101,7 +102,7 @@ def open_language(name: str, revision: str | None, settings: CaptureConfig) -> L
         NotFound: there is no such model.
         ConfigError: it is no causal language model.
     """
-    key = json.dumps([name, revision, settings.device, settings.device_map])
+    key = json.dumps([name, identity(name, revision), settings.device, settings.device_map])
     with _LOCK:
         if key not in _LANGUAGES:
             _LANGUAGES.clear()

@@ -74,8 +74,8 @@ class Steering:
         """Find how far along each direction the next token diverges by so much.
 
         KL(steered || unsteered) of the next token, mean over the prefixes, is continuous in the
-        strength and zero at zero: the strength is doubled until the divergence is exceeded, and
-        then sought between the last two.
+        strength and zero at zero: the strength is at least doubled until the divergence is
+        exceeded, and then sought between the last two.
 
         Args:
             unit_KO: Directions, each of length one.
@@ -94,7 +94,8 @@ class Steering:
                 break
             low_K, at_low_K = low_K.clone(), at_low_K.clone()
             low_K[is_short_K], at_low_K[is_short_K] = high_K[is_short_K], at_high_K[is_short_K]
-            high_K = torch.where(is_short_K, 2 * high_K, high_K)
+            high_K = torch.where(is_short_K, _farther(high_K, at_high_K, kl), high_K)
+            high_K = high_K.clamp(max=self.scale * 2**_DOUBLINGS)
             at_high_K[is_short_K] = self.divergence(unit_KO[is_short_K], high_K[is_short_K])
         strength_K, found_K = high_K.clone(), at_high_K.clone()
         for _ in range(_STEPS):
@@ -165,6 +166,16 @@ class Steering:
     def _steered(self, tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return which tokens' states are added to: those that latents are captured at."""
         return (mask_BT > 0) & ~torch.isin(tokens_BT, self._special)
+
+
+def _farther(high_K: Tensor, at_high_K: Tensor, kl: float) -> Tensor:
+    """Return a strength at which the divergence should exceed the wanted one, 2 to 16 times as far.
+
+    It grows about as the square of the strength; a tenth more makes up for what is lost of that.
+    """
+    ratio_K = 1.1 * (kl / at_high_K.clamp_min(1e-12)).sqrt()
+    farther_K: Tensor = high_K * ratio_K.clamp(2, 16).float()
+    return farther_K
 
 
 def _between(

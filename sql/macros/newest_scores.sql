@@ -1,6 +1,7 @@
 -- name: macros/newest_scores
--- The scores of a capture that stand: of each scorer and metric the newest one of each
--- explanation in newest_explanations(of_capture), with the explainer that wrote it.
+-- The scores of a capture that stand: of each explanation in newest_explanations(of_capture) and
+-- each scorer all metrics of the settings that were scored last, and of no others, with the
+-- explainer that wrote it.
 CREATE OR REPLACE MACRO newest_scores(of_capture) AS TABLE
 SELECT
     s.hookpoint, s.latent, s.explanation, e.explainer, s.scorer, s.settings, s.metric,
@@ -9,7 +10,8 @@ SELECT
 FROM scores AS s
 JOIN newest_explanations(of_capture) AS e USING (hookpoint, latent, explanation)
 WHERE s.capture = of_capture
-QUALIFY row_number() OVER (
-    PARTITION BY s.hookpoint, s.latent, s.explanation, s.scorer, s.metric
+QUALIFY s.settings = first_value(s.settings) OVER (
+    PARTITION BY s.hookpoint, s.latent, s.explanation, s.scorer
     ORDER BY s.created_at DESC NULLS LAST, s.settings
-) = 1
+    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+)

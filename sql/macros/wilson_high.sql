@@ -10,9 +10,9 @@ CREATE OR REPLACE TEMP MACRO wilson_high(k, n) AS (
                     + 1.959963984540054 * sqrt(greatest(0.0, k * (n - k) / n) + 0.960364705173531))
                 / (n + 3.841458820694124)),
             CASE ceil(n - k - 1e-9)
-                WHEN 1 THEN 1 - 0.05129329438755058 / n
-                WHEN 2 THEN 1 - 0.3553615106986618 / n
-                WHEN 3 THEN 1 - 0.817691447163953 / n
+                WHEN 1 THEN 1 - 0.02531780798428987 / n
+                WHEN 2 THEN 1 - 0.2422092785439695 / n
+                WHEN 3 THEN 1 - 0.6186721254127025 / n
                 ELSE 0.0
             END)
         WHEN n > 0 THEN 1.0

@@ -2,7 +2,8 @@
 -- Explanations of other latents for the null: of the same hookpoint, made the same way, and close
 -- in density, that is at most $reach places away when all explained latents are ordered by it.
 -- Of those $n are drawn by ($seed, latent, other latent) alone, so that near copies of a latent,
--- which have its density, are not preferred. A share of the latents gets any.
+-- which have its density, are not preferred. A share of the latents gets any. Of several that one
+-- latent has the newest counts.
 -- param: capture   VARCHAR
 -- param: hookpoint VARCHAR
 -- param: explainer VARCHAR
@@ -19,17 +20,24 @@
 -- column: text             VARCHAR
 -- column: detail           VARCHAR
 -- grain: latent, explained_latent
-WITH explained AS (
+WITH newest AS (
+    SELECT capture, hookpoint, latent, explanation, "text", detail, status
+    FROM explanations
+    WHERE capture = $capture
+        AND hookpoint = $hookpoint
+        AND explainer = $explainer
+        AND settings = $settings
+        AND sample = $sample
+    QUALIFY row_number() OVER (
+        PARTITION BY latent ORDER BY created_at DESC NULLS LAST, explanation
+    ) = 1
+),
+explained AS (
     SELECT e.latent, e.explanation, e."text", e.detail,
         row_number() OVER (ORDER BY l.density, e.latent) AS place
-    FROM explanations AS e
+    FROM newest AS e
     JOIN latents AS l USING (capture, hookpoint, latent)
-    WHERE e.capture = $capture
-        AND e.hookpoint = $hookpoint
-        AND e.explainer = $explainer
-        AND e.settings = $settings
-        AND e.sample = $sample
-        AND e.status = 'ok'
+    WHERE e.status = 'ok'
 ),
 targets AS (
     SELECT latent, place

@@ -1,6 +1,9 @@
 -- name: score/correlations
 -- How far two items of one call, or of one document, agree beyond chance: the mean product of their
--- standardised residuals, around the shares of true and of false items that were called true.
+-- standardised residuals, true and false items by themselves. The residual of an item is that of
+-- its prediction; where nothing is predicted, that of its placement: how many items of the other
+-- truth have a lower probability or value, ties half, which is what an area under the ROC curve is
+-- the mean of (DeLong, DeLong and Clarke-Pearson 1988).
 --
 -- One explanation's estimate is rough, and that of all that were judged on the latent's items may
 -- be too low for it: the larger counts. To the rough one 30 pairs of correlation 0.2 are added,
@@ -12,26 +15,45 @@
 -- column: correlation DOUBLE
 -- grain: latent, explanation, kind
 CREATE OR REPLACE TEMP TABLE correlations AS
-WITH residuals AS (
-    SELECT
-        latent, explanation, truth, call, document, count(*) OVER alike AS n,
-        (prediction::INTEGER - avg(prediction::INTEGER) OVER alike)
-            / sqrt(nullif(avg(prediction::INTEGER) OVER alike
-                * (1 - avg(prediction::INTEGER) OVER alike), 0)) AS residual
+WITH said AS (
+    SELECT latent, explanation, sample, item, truth, call, document,
+        prediction::INTEGER::DOUBLE AS height
     FROM items
     WHERE is_judged AND prediction IS NOT NULL
+    UNION ALL
+    SELECT latent, explanation, sample, item, truth, call, document,
+        rank() OVER (PARTITION BY latent, explanation ORDER BY coalesce(probability, "value"))
+            - rank() OVER (
+                PARTITION BY latent, explanation, truth ORDER BY coalesce(probability, "value")
+            )
+            + (count(*) OVER (PARTITION BY latent, explanation, coalesce(probability, "value"))
+                - count(*) OVER (
+                    PARTITION BY latent, explanation, truth, coalesce(probability, "value")
+                )) / 2.0
+    FROM items
+    WHERE is_judged AND is_counted AND prediction IS NULL AND truth IS NOT NULL
+        AND coalesce(probability, "value") IS NOT NULL
+),
+residuals AS (
+    SELECT
+        latent, explanation, sample, truth, call, document, count(*) OVER alike AS n,
+        (height - avg(height) OVER alike)
+            / sqrt(nullif(greatest(0, avg(height ** 2) OVER alike - (avg(height) OVER alike) ** 2), 0))
+            AS residual
+    FROM said
     WINDOW alike AS (PARTITION BY latent, explanation, truth)
 ),
 placed AS (
-    SELECT latent, explanation, truth, 'call' AS kind, call AS place, n, residual
+    SELECT latent, explanation, sample, truth, 'call' AS kind, call AS place, n, residual
     FROM residuals
     UNION ALL
-    SELECT latent, explanation, truth, 'document', document, n, residual
+    SELECT latent, explanation, sample, truth, 'document', document, n, residual
     FROM residuals
 ),
 clusters AS (
     SELECT
-        latent, explanation, kind, count(*) * (count(*) - 1) AS pairs,
+        latent, explanation, any_value(sample) AS sample, kind,
+        count(*) * (count(*) - 1) AS pairs,
         sum(residual) ** 2 - sum(residual ** 2)
             + count(*) * (count(*) - 1) / (any_value(n) - 1) AS together
     FROM placed
@@ -41,20 +63,22 @@ clusters AS (
 ),
 estimates AS (
     SELECT
-        latent, explanation, kind,
+        latent, explanation, sample, kind,
         (sum(together) + 0.2 * 30) / (sum(pairs) + 30) AS own,
-        sum(sum(together)) OVER (PARTITION BY latent, kind)
-            / sum(sum(pairs)) OVER (PARTITION BY latent, kind) AS of_all
+        sum(sum(together)) OVER (PARTITION BY latent, sample, kind)
+            / sum(sum(pairs)) OVER (PARTITION BY latent, sample, kind) AS of_all
     FROM clusters
-    GROUP BY latent, explanation, kind
+    GROUP BY latent, explanation, sample, kind
 ),
 judged AS (
-    SELECT DISTINCT latent, explanation, kind FROM placed
+    SELECT latent, explanation, any_value(sample) AS sample, kind
+    FROM placed
+    GROUP BY latent, explanation, kind
 ),
 usual AS (
-    SELECT latent, kind, min(greatest(own, of_all)) AS correlation
+    SELECT latent, sample, kind, min(greatest(own, of_all)) AS correlation
     FROM estimates
-    GROUP BY latent, kind
+    GROUP BY latent, sample, kind
 )
 SELECT
     j.latent, j.explanation, j.kind,
@@ -63,4 +87,5 @@ SELECT
     ) AS correlation
 FROM judged AS j
 LEFT JOIN estimates AS e USING (latent, explanation, kind)
-LEFT JOIN usual AS u USING (latent, kind)
+LEFT JOIN usual AS u
+    ON u.latent = j.latent AND u.kind = j.kind AND u.sample IS NOT DISTINCT FROM j.sample

@@ -1,6 +1,6 @@
 -- name: score/curves
 -- Areas under curves, where every judged item has a probability, or else a value by which to rank
--- it; ties count half.
+-- it; ties count half. NULL where only some have one.
 --
 -- auroc: interval Wilson's with the smaller class' effective number of items, because
 -- A (1 - A) / min(n) bounds its variance. auprc_natural: at the rate at which the latent fires,
@@ -20,15 +20,16 @@ CREATE OR REPLACE TEMP TABLE curves AS
 WITH ranked AS (
     SELECT
         latent, explanation, role, item, truth, stratum, stands_for,
-        coalesce(probability, "value") AS height
+        coalesce(probability, "value") AS height,
+        count(height) OVER (PARTITION BY latent, explanation)
+            = count(*) OVER (PARTITION BY latent, explanation) AS is_whole
     FROM items
     WHERE is_judged AND is_counted AND truth IS NOT NULL
-    QUALIFY count(height) OVER (PARTITION BY latent, explanation)
-        = count(*) OVER (PARTITION BY latent, explanation)
+    QUALIFY count(height) OVER (PARTITION BY latent, explanation) > 0
 ),
 ordered AS (
     SELECT
-        latent, explanation, truth,
+        latent, explanation, truth, is_whole,
         rank() OVER (PARTITION BY latent, explanation ORDER BY height)
             + (count(*) OVER (PARTITION BY latent, explanation, height) - 1) / 2.0 AS place
     FROM ranked
@@ -36,14 +37,16 @@ ordered AS (
 areas AS (
     SELECT
         latent, explanation,
-        (sum(place) FILTER (truth) - count(*) FILTER (truth) * (count(*) FILTER (truth) + 1) / 2.0)
-            / nullif(count(*) FILTER (truth) * count(*) FILTER (NOT truth), 0) AS area
+        CASE WHEN bool_and(is_whole) THEN (
+            sum(place) FILTER (truth)
+            - count(*) FILTER (truth) * (count(*) FILTER (truth) + 1) / 2.0
+        ) / nullif(count(*) FILTER (truth) * count(*) FILTER (NOT truth), 0) END AS area
     FROM ordered
     GROUP BY latent, explanation
 ),
 -- At each height of a window: the activating and the random windows that are there.
 thresholds AS (
-    SELECT latent, explanation, height,
+    SELECT latent, explanation, height, bool_and(is_whole) AS is_whole,
         coalesce(sum(stands_for ORDER BY item) FILTER (truth), 0) AS active,
         count(*) FILTER (NOT truth) AS alarms
     FROM ranked
@@ -52,7 +55,7 @@ thresholds AS (
 ),
 reached AS (
     SELECT
-        latent, explanation, height, active,
+        latent, explanation, height, is_whole, active,
         active / sum(active) OVER whole AS step,
         sum(active) OVER so_far / sum(active) OVER whole AS tpr,
         sum(alarms) OVER so_far / nullif(sum(alarms) OVER whole, 0) AS fpr
@@ -65,7 +68,7 @@ reached AS (
 ),
 bounded AS (
     SELECT
-        r.latent, r.explanation, r.height, r.step, p.effective_true,
+        r.latent, r.explanation, r.height, r.is_whole, r.step, p.effective_true,
         1 / (1 + p.odds * r.fpr / r.tpr) AS "precision",
         1 / (1 + ratio_high(
             p.odds * r.fpr,
@@ -86,7 +89,7 @@ bounded AS (
 averaged AS (
     SELECT
         latent, explanation,
-        sum(step * "precision" ORDER BY height) AS area,
+        CASE WHEN bool_and(is_whole) THEN sum(step * "precision" ORDER BY height) END AS area,
         sum(step * low ORDER BY height) AS low,
         sum(step * high ORDER BY height) AS high,
         greatest(0, sum(step * "precision" ** 2 ORDER BY height)
@@ -107,8 +110,10 @@ WHERE p.kind = 'drawn'
 UNION ALL
 SELECT
     p.latent, p.explanation, p.role, 'auprc_natural', a.area,
-    greatest(0, a.area - sqrt((a.area - a.low) ** 2 + 3.841458820694124 * a.variance)),
-    least(1, a.area + sqrt((a.high - a.area) ** 2 + 3.841458820694124 * a.variance)),
+    CASE WHEN a.area IS NOT NULL
+        THEN greatest(0, a.area - sqrt((a.area - a.low) ** 2 + 3.841458820694124 * a.variance)) END,
+    CASE WHEN a.area IS NOT NULL
+        THEN least(1, a.area + sqrt((a.high - a.area) ** 2 + 3.841458820694124 * a.variance)) END,
     p.n, p.n_failed
 FROM averaged AS a
 JOIN contrasts AS p USING (latent, explanation)

@@ -3,8 +3,8 @@
 -- explanation, and so chance takes the place of borrowed ones.
 --
 -- auroc, auprc_natural: as in score/curves; the null of the area is one half. margin: mean of the
--- activating less mean of the silent windows' values, with the normal interval of a difference of
--- two means; its null is zero.
+-- activating less mean of the silent windows' values, with Welch's interval from score/means; its
+-- null is zero.
 -- column: latent          INTEGER
 -- column: explanation     VARCHAR
 -- column: role            VARCHAR
@@ -19,14 +19,7 @@
 -- grain: latent, explanation, metric
 WITH counted AS (
     SELECT latent, explanation, any_value(role) AS role,
-        count(*) FILTER (is_judged) AS n, count(*) FILTER (has_failed) AS n_failed,
-        avg("value") FILTER (is_judged AND truth) - avg("value") FILTER (is_judged AND NOT truth)
-            AS margin,
-        1.959963984540054 * sqrt(
-            var_samp("value") FILTER (is_judged AND truth) / count(*) FILTER (is_judged AND truth)
-            + var_samp("value") FILTER (is_judged AND NOT truth)
-                / count(*) FILTER (is_judged AND NOT truth)
-        ) AS reach
+        count(*) FILTER (is_judged) AS n, count(*) FILTER (has_failed) AS n_failed
     FROM items
     WHERE truth OR is_counted
     GROUP BY latent, explanation
@@ -43,9 +36,12 @@ measured AS (
     LEFT JOIN curves AS c USING (latent, explanation, metric)
     WHERE w.metric = 'auroc' OR c.metric IS NOT NULL
     UNION ALL
-    SELECT latent, explanation, role, 'margin', margin, margin - reach, margin + reach, n, n_failed,
-        0
-    FROM counted
+    SELECT c.latent, c.explanation, c.role, 'margin', t.mean - f.mean,
+        t.mean - f.mean - welch(t.variance, t.freedom, f.variance, f.freedom),
+        t.mean - f.mean + welch(t.variance, t.freedom, f.variance, f.freedom), c.n, c.n_failed, 0
+    FROM counted AS c
+    LEFT JOIN means AS t ON t.latent = c.latent AND t.explanation = c.explanation AND t.truth
+    LEFT JOIN means AS f ON f.latent = c.latent AND f.explanation = c.explanation AND NOT f.truth
 )
 SELECT
     latent, explanation, role, metric, "value", ci_low, ci_high, n::BIGINT AS n,

@@ -22,6 +22,7 @@
 -- column: explanation      VARCHAR
 -- column: role             VARCHAR
 -- column: explained_latent INTEGER
+-- column: sample           VARCHAR    of the explanation
 -- column: item             INTEGER
 -- column: example          INTEGER
 -- column: document         BIGINT
@@ -61,11 +62,11 @@ repeated AS (
     SELECT latent, explanation, -1 - item AS item, prediction AS again,
         status NOT IN ('ok', 'not_applicable') AS has_failed_again
     FROM mine
-    WHERE role = 'repeat'
+    WHERE role = 'repeat' AND status <> 'stopped_early'
 ),
 placed AS (
     SELECT
-        m.*, r.again, r.has_failed_again,
+        m.*, e.sample, r.again, r.has_failed_again,
         m.status = 'ok' AS is_judged,
         m.status NOT IN ('ok', 'not_applicable', 'stopped_early') AS has_failed,
         coalesce(m.truth, true) OR m.stratum = 'random'
@@ -83,6 +84,8 @@ placed AS (
         ) AS n_alike
     FROM mine AS m
     LEFT JOIN repeated AS r USING (latent, explanation, item)
+    LEFT JOIN explanations AS e
+        ON e.capture = $capture AND e.hookpoint = $hookpoint AND e.explanation = m.explanation
     WHERE m.role <> 'repeat'
 ),
 weighed AS (
@@ -92,7 +95,7 @@ weighed AS (
     FROM placed
 )
 SELECT
-    latent, explanation, role, explained_latent, item, example, document, stratum, quantile,
+    latent, explanation, role, explained_latent, sample, item, example, document, stratum, quantile,
     population, call, truth, prediction, probability, "value", "values", detail, status,
     is_judged, has_failed, is_counted, again, has_failed_again,
     weight * sum(weight) OVER alike / nullif(sum(weight) FILTER (is_judged) OVER alike, 0)

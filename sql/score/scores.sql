@@ -1,6 +1,7 @@
 -- name: score/scores
 -- What `measured` holds of own explanations, and `failed` of why items failed, as rows of `scores`,
--- each with its null and its place in the pooled null. Rows that `scores` already holds like this are left out.
+-- each with its null and its place in the pooled null. Rows that `scores` already holds like this
+-- are left out.
 --
 -- null_value: mean of the metric over the borrowed explanations judged on the same items;
 -- corrected: (s - s0) / (1 - s0), of metrics that are better when higher. p_value (only with
@@ -9,8 +10,8 @@
 -- latents if an explanation says no more about its own latent than about another. Without $pooled
 -- the p_value held is kept. Where `measured` has a null_value or a p_value, those stand.
 --
--- A value of which more than $max_failed of the items failed has the status many_failed; where
--- there is no value the status is that of most failures.
+-- A value of which more than $max_failed of the items failed has the status many_failed, and is in
+-- no null; where there is no value the status is that of most failures.
 -- param: capture    VARCHAR
 -- param: hookpoint  VARCHAR
 -- param: scorer     VARCHAR
@@ -42,7 +43,8 @@ WITH series AS (
     SELECT
         m.latent, m.explanation, m.role, m.metric, m."value", m.ci_low, m.ci_high, m.n, m.n_failed,
         m.lower_is_better, m.null_value, m.p_value, e.explainer, e.settings AS made, e.sample,
-        CASE WHEN m.lower_is_better THEN -m."value" ELSE m."value" END AS goodness
+        CASE WHEN m.lower_is_better THEN -m."value" ELSE m."value" END AS goodness,
+        m.n_failed > $max_failed * (m.n + m.n_failed) AS has_many_failed
     FROM measured AS m
     JOIN explanations AS e
         ON e.capture = $capture AND e.hookpoint = $hookpoint AND e.explanation = m.explanation
@@ -51,7 +53,7 @@ nulls AS (
     SELECT latent, explainer, made, sample, metric,
         sum("value" ORDER BY explanation) / count("value") AS null_value
     FROM series
-    WHERE role = 'borrowed' AND "value" IS NOT NULL
+    WHERE role = 'borrowed' AND "value" IS NOT NULL AND NOT has_many_failed
     GROUP BY latent, explainer, made, sample, metric
 ),
 -- The default frame ends with the last peer, so that equal values count as at least as good.
@@ -64,7 +66,7 @@ pool AS (
             PARTITION BY explainer, made, sample, metric
         ) AS n_pool
     FROM series
-    WHERE "value" IS NOT NULL
+    WHERE "value" IS NOT NULL AND (role = 'own' OR NOT has_many_failed)
 ),
 held AS (
     SELECT explanation, metric, "value", ci_low, ci_high, n, n_failed, null_value, corrected,
@@ -83,7 +85,7 @@ fresh AS (
             WHEN NOT $pooled THEN held.p_value
             WHEN pool.n_pool > 0 THEN (1 + pool.n_as_good) / (1 + pool.n_pool) END AS p_value,
         CASE WHEN s."value" IS NULL THEN coalesce(failed.status, 'not_applicable')
-            WHEN s.n_failed > $max_failed * (s.n + s.n_failed) THEN 'many_failed'
+            WHEN s.has_many_failed THEN 'many_failed'
             ELSE 'ok' END AS status
     FROM series AS s
     LEFT JOIN nulls USING (latent, explainer, made, sample, metric)

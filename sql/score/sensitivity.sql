@@ -3,7 +3,7 @@
 --
 -- sensitivity: share of the texts in which it does, as in score/shares: texts of one reply are not
 -- independent. mean_peak: mean over the texts of the latent's largest activation, in its own unit,
--- with the normal interval of a mean.
+-- with Student's interval from score/means.
 -- column: latent          INTEGER
 -- column: explanation     VARCHAR
 -- column: role            VARCHAR
@@ -15,13 +15,9 @@
 -- column: n_failed        BIGINT
 -- column: lower_is_better BOOLEAN
 -- grain: latent, explanation, metric
-WITH peaks AS (
+WITH counted AS (
     SELECT latent, explanation, any_value(role) AS role,
-        count(*) FILTER (is_judged) AS n, count(*) FILTER (has_failed) AS n_failed,
-        avg("value") FILTER (is_judged) AS mean,
-        1.959963984540054 * sqrt(
-            var_samp("value") FILTER (is_judged) / count(*) FILTER (is_judged)
-        ) AS reach
+        count(*) FILTER (is_judged) AS n, count(*) FILTER (has_failed) AS n_failed
     FROM items
     GROUP BY latent, explanation
 ),
@@ -31,9 +27,12 @@ measured AS (
     FROM shares
     WHERE part = 'accuracy'
     UNION ALL
-    SELECT latent, explanation, role, 'mean_peak', mean, greatest(0, mean - reach), mean + reach, n,
-        n_failed
-    FROM peaks
+    SELECT c.latent, c.explanation, c.role, 'mean_peak', m.mean,
+        CASE WHEN m.variance IS NOT NULL
+            THEN greatest(0, m.mean - student(m.freedom) * sqrt(m.variance)) END,
+        m.mean + student(m.freedom) * sqrt(m.variance), c.n, c.n_failed
+    FROM counted AS c
+    LEFT JOIN means AS m ON m.latent = c.latent AND m.explanation = c.explanation AND m.truth
 )
 SELECT
     latent, explanation, role, metric, "value", ci_low, ci_high, n::BIGINT AS n,

@@ -272,13 +272,8 @@ estimates AS (
     JOIN window_errors AS e ON e.latent = m.latent AND e.explanation = m.explanation
     GROUP BY m.latent, m.explanation
 ),
--- Student's t by the expansion of its quantile around the normal one, 1.96: within 1 % from two
--- degrees of freedom on.
 limited AS (
-    SELECT
-        latent, explanation, metric, z,
-        error * (1.959964 + 2.372267 / freedom + 2.822502 / freedom ** 2 + 2.555852 / freedom ** 3
-            + 1.589535 / freedom ** 4) AS reach
+    SELECT latent, explanation, metric, z, error * student(freedom) AS reach
     FROM estimates
 ),
 counted AS (

@@ -3,9 +3,10 @@
 --
 -- auroc, auprc_natural: of the nats gained a token, as in score/curves. loss_saved: the share of
 -- the nats of the activating texts that the explanation saves, 1 if it foretold them word for
--- word, negative if it misleads; of a ratio of two sums, its interval by linearisation. nats_saved:
--- the nats it saves for each token of the activating texts, less those for each of the silent
--- ones, so that what helps with any text counts for nothing; limits from the same.
+-- word, negative if it misleads; of a ratio of two sums, its interval by the jackknife over
+-- documents. nats_saved: the nats it saves for each token of the activating texts, less those for
+-- each of the silent ones, so that what helps with any text counts for nothing; Welch's interval
+-- from score/means.
 -- column: latent          INTEGER
 -- column: explanation     VARCHAR
 -- column: role            VARCHAR
@@ -19,7 +20,7 @@
 -- grain: latent, explanation, metric
 WITH losses AS (
     SELECT
-        latent, explanation, role, item, truth, is_judged, has_failed, "value",
+        latent, explanation, role, item, document, truth, is_judged, has_failed,
         (detail ->> '$.plain')::DOUBLE AS plain,
         (detail ->> '$.plain')::DOUBLE - (detail ->> '$.loss')::DOUBLE AS saved
     FROM items
@@ -30,29 +31,36 @@ counted AS (
         count(*) FILTER (is_judged) AS n,
         count(*) FILTER (has_failed) AS n_failed,
         count(*) FILTER (is_judged AND truth) AS n_active,
-        count(*) FILTER (has_failed AND truth) AS n_failed_active,
-        sum(saved ORDER BY item) FILTER (is_judged AND truth)
-            / nullif(sum(plain ORDER BY item) FILTER (is_judged AND truth), 0) AS share,
-        avg("value") FILTER (is_judged AND truth) - avg("value") FILTER (is_judged AND NOT truth)
-            AS gain,
-        1.959963984540054 * sqrt(
-            var_samp("value") FILTER (is_judged AND truth) / count(*) FILTER (is_judged AND truth)
-            + var_samp("value") FILTER (is_judged AND NOT truth)
-                / count(*) FILTER (is_judged AND NOT truth)
-        ) AS reach
+        count(*) FILTER (has_failed AND truth) AS n_failed_active
     FROM losses
     GROUP BY latent, explanation
 ),
+documents AS (
+    SELECT latent, explanation, sum(saved ORDER BY item) AS saved, sum(plain ORDER BY item) AS plain,
+        coalesce('document ' || document, 'item ' || item) AS cluster
+    FROM losses
+    WHERE is_judged AND truth
+    GROUP BY latent, explanation, cluster
+),
+left_out AS (
+    SELECT latent, explanation, cluster, plain,
+        sum(saved) OVER alike / nullif(sum(plain) OVER alike, 0) AS share,
+        (sum(saved) OVER alike - saved) / nullif(sum(plain) OVER alike - plain, 0) AS others
+    FROM documents
+    WINDOW alike AS (
+        PARTITION BY latent, explanation ORDER BY cluster
+        ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    )
+),
 spread AS (
-    SELECT l.latent, l.explanation,
-        1.959963984540054 * sqrt(
-            any_value(c.n_active) / nullif(any_value(c.n_active) - 1, 0)
-            * sum((l.saved - c.share * l.plain) ** 2 ORDER BY l.item)
-        ) / nullif(sum(l.plain ORDER BY l.item), 0) AS reach
-    FROM losses AS l
-    JOIN counted AS c USING (latent, explanation)
-    WHERE l.is_judged AND l.truth
-    GROUP BY l.latent, l.explanation
+    SELECT latent, explanation, any_value(share) AS share,
+        CASE WHEN count(others) = count(*) AND count(*) > 1 AND min(others) < max(others)
+            THEN student(
+                sum(plain ORDER BY cluster) ** 2 / sum(plain ** 2 ORDER BY cluster) - 1
+            ) * sqrt((count(*) - 1) / count(*) * sum((others - share) ** 2 ORDER BY cluster))
+            END AS reach
+    FROM left_out
+    GROUP BY latent, explanation
 ),
 wanted AS (
     SELECT latent, explanation, role, n, n_failed, unnest(['auroc', 'auprc_natural']) AS metric
@@ -65,13 +73,17 @@ measured AS (
     LEFT JOIN curves AS c USING (latent, explanation, metric)
     WHERE w.metric = 'auroc' OR c.metric IS NOT NULL
     UNION ALL
-    SELECT c.latent, c.explanation, c.role, 'loss_saved', c.share, c.share - s.reach,
-        c.share + s.reach, c.n_active, c.n_failed_active
+    SELECT c.latent, c.explanation, c.role, 'loss_saved', s.share, s.share - s.reach,
+        s.share + s.reach, c.n_active, c.n_failed_active
     FROM counted AS c
     LEFT JOIN spread AS s USING (latent, explanation)
     UNION ALL
-    SELECT latent, explanation, role, 'nats_saved', gain, gain - reach, gain + reach, n, n_failed
-    FROM counted
+    SELECT c.latent, c.explanation, c.role, 'nats_saved', t.mean - f.mean,
+        t.mean - f.mean - welch(t.variance, t.freedom, f.variance, f.freedom),
+        t.mean - f.mean + welch(t.variance, t.freedom, f.variance, f.freedom), c.n, c.n_failed
+    FROM counted AS c
+    LEFT JOIN means AS t ON t.latent = c.latent AND t.explanation = c.explanation AND t.truth
+    LEFT JOIN means AS f ON f.latent = c.latent AND f.explanation = c.explanation AND NOT f.truth
 )
 SELECT
     latent, explanation, role, metric, "value", ci_low, ci_high, n::BIGINT AS n,

@@ -9,7 +9,10 @@ import shutil
 import pytest
 
 from lakeinterp import pipeline
+from lakeinterp.config import ExplainConfig
+from lakeinterp.explain.best_of_k import BestOfKExplainer
 from lakeinterp.explain.evidence import Evidence
+from lakeinterp.explain.outputs import Moved
 from lakeinterp.lake import Lake, units
 from lakeinterp.terms import LatentId, Unit
 from tests import rule_driven
@@ -204,3 +207,16 @@ def test_the_split_is_by_document_and_the_same_for_all_latents(share):
     assert not shown_documents & kept_documents
     assert len(shown_documents) + len(kept_documents) == 400
     assert len(kept_documents) == pytest.approx(400 * share, abs=40)
+
+
+def test_candidates_that_are_asked_the_same_are_asked_once():
+    """A latent's output does not depend on which windows are shown."""
+    explainer = BestOfKExplainer(
+        ExplainConfig(candidate_explainer="output_centric", vary="windows", n_candidates=4)
+    )
+    asker = explainer._asker
+    asker._views = {CAT: {"logits": Moved(raised=(" cat", " dog"), lowered=(" the",))}}
+    (request,) = explainer.requests(
+        Evidence(latent=LatentId(capture=CAPTURE, hookpoint=HOOKPOINT, latent=CAT), examples=())
+    )
+    assert request.repeat == 0

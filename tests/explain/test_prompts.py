@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakeinterp import registry
+from lakeinterp import prompts, registry
 from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.chat.types import Reply
 from lakeinterp.config import ExplainConfig
 from lakeinterp.errors import ConfigError, TooFewExamples, UnparsableReply
+from lakeinterp.explain import passages
 from lakeinterp.explain.asking import one_line
 from lakeinterp.explain.contrastive import ContrastiveExplainer, counter_examples
 from lakeinterp.explain.default import DefaultExplainer
@@ -280,3 +281,29 @@ def test_any_reply_becomes_one_line_with_something_on_it_or_is_refused(text, for
 def test_the_explanation_asked_for_is_read_whatever_stands_around_it(text, wrapper):
     said = wrapper.format(json.dumps({"explanation": text}))
     assert one_line(said) == " ".join(text.split())
+
+
+def test_where_more_are_marked_than_listed_the_line_says_how_many():
+    values = [float(v) for v in range(1, 15)]
+    long = example(0, [f" w{i}" for i in range(14)], values)
+    (_, line) = passages.active([long], ExplainConfig(highlight_above=0.0)).splitlines()
+    assert line.endswith('" w13" 10, and 2 weaker')
+    assert line.count('"') == 2 * passages.N_LISTED
+    (_, line) = passages.active([long], ExplainConfig(highlight_above=0.5)).splitlines()
+    assert "weaker" not in line
+
+
+def test_strengths_of_missed_passages_are_on_the_scale_of_the_others():
+    strong, weak = example(0, [" a"], [8.0]), example(1, [" b"], [2.0])
+    evidence = Evidence(latent=LATENT, examples=(strong, weak))
+    missed = Judgement(item=1, example=weak, truth=True, prediction=False)
+    explainer = IterativeExplainer(ExplainConfig())
+    request = explainer.better(evidence, Trial(text="a", judgements=(missed,)))
+    shown = request.messages[1].content.partition("did not expect it:")[2]
+    assert 'strengths: " b" 2' in shown
+
+
+@pytest.mark.parametrize("name", [n for n in prompts.shipped() if n.endswith("_system")])
+def test_prompts_that_show_marks_say_how_such_brackets_of_a_text_are_written(name):
+    text = prompts.load(name).text
+    assert ("between << and >>" in text) == (r"written \< and \>" in text)

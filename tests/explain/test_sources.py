@@ -89,7 +89,7 @@ def test_what_delphi_wrote_is_read_and_cut_where_the_model_ran_on(tmp_path):
         ("a.csv", "latent,explanation\n1,a\n1,b\n", "two explanations of latent 1"),
         ("a.csv", "hookpoint,latent,explanation\nh,1,a\nh,1,a\n", "two explanations of h#1"),
         ("a.csv", "number,explanation\n1,a\n", "row 1: give every row a `latent`"),
-        ("a.csv", "latent,explanation\nx,a\n", "row 1: give every row a `latent`"),
+        ("a.csv", "latent,explanation\nx,a\n", "row 1: give every row a `latent`.*'latent': 'x'"),
         ("a.csv", "latent,explanation\n-1,a\n", "row 1: give every row a `latent`"),
         ("a.csv", "", "holds no explanations"),
         ("a.json", "[1, 2]", "row 1 is no object"),
@@ -197,3 +197,20 @@ def test_which_explainer_is_meant_is_asked_where_there_are_several(tmp_path):
     lake.upsert("explanations", rows, scope={"capture": CAPTURE})
     with pytest.raises(ConfigError, match="has explanations by mine, pattern: say by which"):
         sources.only_explainer(lake, None)
+
+
+def test_a_label_that_is_null_is_an_empty_one_and_the_others_are_read(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"feature": 1, "annotation": null}\n{"feature": 2, "annotation": "b"}\n')
+    found = sources.read(str(path), None).of("c", "any", 1)
+    assert {i: f.text for i, f in found.items()} == {1: "", 2: "b"}
+
+
+def test_a_folder_in_which_a_file_was_edited_is_read_again(tmp_path):
+    file = tmp_path / "layers.0_latent7.txt"
+    file.write_text('"cats"')
+    before = sources.read(str(tmp_path), None)
+    file.write_text('"dogs and more"')
+    after = sources.read(str(tmp_path), None)
+    assert after.of("c", "layers.0", 1)[7].text == "dogs and more"
+    assert after.digest != before.digest

@@ -6,13 +6,16 @@ import asyncio
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from lakeinterp import embedder
 from lakeinterp.errors import MissingExtra, NotFound
 from lakeinterp.explain import explain
 from lakeinterp.score import score
+from lakeinterp.score.scorer import load_scorer
 from tests.planted import WORDS
 from tests.score.planted_examples import planted_config, sampled_lake
+from tests.score.test_means import jackknife
 
 pytest.importorskip("sentence_transformers")
 RUN = {"run": "test"}
@@ -110,11 +113,16 @@ def test_windows_of_one_word_are_nearer_to_each_other_without_any_explanation(sc
     assert by_latent[0]["value"] == max(r["value"] for r in areas)
     (margin,) = rows(lake, "scores", scorer="example_embedding", metric="margin", latent=0)
     judged = rows(lake, "judgements", scorer="example_embedding", latent=0)
-    active = np.array([r["value"] for r in judged if r["truth"]])
-    silent = np.array([r["value"] for r in judged if not r["truth"]])
-    error = np.sqrt(active.var(ddof=1) / len(active) + silent.var(ddof=1) / len(silent))
-    assert margin["value"] == pytest.approx(active.mean() - silent.mean())
-    assert margin["ci_high"] - margin["value"] == pytest.approx(1.959964 * error, rel=1e-5)
+    sides = [[r for r in judged if r["truth"] is truth] for truth in (True, False)]
+    values = [[r["value"] for r in side] for side in sides]
+    assert margin["value"] == pytest.approx(np.mean(values[0]) - np.mean(values[1]))
+    spread = [
+        x for v, side in zip(values, sides, strict=True)
+        for x in jackknife(v, [r["document"] for r in side])
+    ]  # fmt: skip
+    with lake.connect() as con:
+        ((half,),) = con.execute("SELECT welch(?, ?, ?, ?)", spread).fetchall()
+    assert margin["ci_high"] - margin["value"] == pytest.approx(half, rel=1e-5)
 
 
 def test_without_silent_windows_to_compare_with_nothing_is_judged(scored, tmp_path):
@@ -148,3 +156,26 @@ def test_a_missing_model_or_package_is_told_before_anything_is_judged(
     with pytest.raises(MissingExtra, match=r"pip install 'lakeinterp\[embed\]'"):
         asyncio.run(score(made.lake, changed, None, **RUN))
     assert made.lake.table("judgements") is None
+
+
+def test_other_weights_in_the_same_folder_are_another_model(scored, tmp_path):
+    folder = word_model(tmp_path / "words")
+    config = scored[1].score.model_copy(update={"embedding_model": str(folder)})
+    names = ("embedding", "example_embedding")
+    before = [load_scorer(name, config).settings for name in names]
+    vector = embedder.open_embedder(str(folder))(["the cat"])
+    assert [load_scorer(name, scored[1].score).settings for name in names] == before
+    (weights,) = folder.rglob("*.safetensors")
+    content = load_file(weights)
+    save_file({k: v[::-1].copy() for k, v in content.items()}, weights)
+    after = [load_scorer(name, config).settings for name in names]
+    assert all(a != b for a, b in zip(after, before, strict=True))
+    assert not np.allclose(embedder.open_embedder(str(folder))(["the cat"]), vector)
+
+
+def test_no_text_is_near_to_nothing(scored):
+    embed = embedder.open_embedder(scored[1].score.embedding_model)
+    vectors = embed(["the cat", "", "cat"])
+    assert not vectors[1].any()
+    assert np.array_equal(vectors[[0, 2]], embed(["the cat", "cat"]))
+    assert embed([]).shape == (0, vectors.shape[1])

@@ -9,7 +9,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,14 +17,16 @@ from hypothesis import strategies as st
 from lakeinterp import subject
 from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.chat.types import Reply
-from lakeinterp.config import ScoreConfig, load
+from lakeinterp.config import CaptureConfig, ScoreConfig, load
 from lakeinterp.errors import ConfigError, NotFound, UnparsableReply
 from lakeinterp.explain import explain
 from lakeinterp.lake import Lake
 from lakeinterp.sampling import sample
 from lakeinterp.score import score
 from lakeinterp.score.intervention import Effect, InterventionScorer, Pair
+from lakeinterp.score.scorer import load_scorer
 from lakeinterp.score.sensitivity import SensitivityScorer, parse_texts
+from lakeinterp.subject import opening
 from lakeinterp.subject.opening import open_subject
 from tests import tiny
 from tests.subject import built
@@ -81,7 +82,7 @@ def test_a_surprisal_is_the_difference_of_two_losses_a_token(make):
     model, start = opened.model.causal, opened.language.start
 
     def loss(description, tokens):
-        context = start(f"What the passages below have in common: {description}\n\nPassage:\n")
+        context = start(f"This is an example of: {description}\n\nText:\n")
         whole = torch.tensor([[*context, *tokens]])
         with torch.no_grad():
             logp = model(whole).logits[0].double().log_softmax(-1)
@@ -90,21 +91,13 @@ def test_a_surprisal_is_the_difference_of_two_losses_a_token(make):
 
     for row in judged[::9]:
         tokens = windows[row["example"]]["tokens"]
-        plain = loss("nothing in particular; they are taken from here and there.", tokens)
+        plain = loss("any text, about nothing in particular", tokens)
         told = loss(texts[row["explanation"]], tokens)
         assert row["value"] == pytest.approx((plain - told) / len(tokens), abs=1e-4)
         assert json.loads(row["detail"])["loss"] == pytest.approx(told, abs=1e-2)
-    # The share of the loss that is saved has the interval of a ratio of sums.
-    judged = rows(lake, "judgements", scorer="surprisal", latent=4, role="own")
-    detail = [json.loads(r["detail"]) for r in judged if r["truth"]]
-    plain = np.array([d["plain"] for d in detail])
-    saved = plain - np.array([d["loss"] for d in detail])
-    share, n = saved.sum() / plain.sum(), len(plain)
-    error = np.sqrt(n / (n - 1) * ((saved - share * plain) ** 2).sum()) / plain.sum()
-    row = by_latent(lake, scorer="surprisal", metric="loss_saved")[4]
-    assert row["value"] == pytest.approx(share)
-    assert row["ci_high"] - row["value"] == pytest.approx(1.959964 * error, rel=1e-4)
-    assert row["n"] == n
+    # The tiny model gains nothing from any words: what does not vary has no interval.
+    row = by_latent(lake, scorer="surprisal", metric="nats_saved")[4]
+    assert (row["value"], row["ci_low"], row["ci_high"]) == (0, None, None)
     assert set(by_latent(lake, scorer="surprisal", metric="auroc")) == set(LATENTS)
 
 
@@ -129,6 +122,21 @@ def test_another_language_model_reads_the_text_with_its_own_tokenizer(make, tmp_
     assert {row["value"] for row in rows(lake, "judgements", scorer="surprisal")} == {0.0}
     areas = by_latent(lake, scorer="surprisal", metric="auroc")
     assert {row["value"] for row in areas.values()} == {0.5}
+
+
+def test_other_weights_in_the_same_folder_are_another_language_model(tmp_path):
+    other = tiny.build_model(tmp_path / "other")
+    config = load(values={"score.surprisal_model": str(other)}).score
+    before = load_scorer("surprisal", config).settings
+    loaded = opening.open_language(str(other), None, CaptureConfig())
+    assert opening.open_language(str(other), None, CaptureConfig()) is loaded
+    assert load_scorer("surprisal", config).settings == before
+    (weights,) = other.glob("*.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert load_scorer("surprisal", config).settings != before
+    assert opening.open_language(str(other), None, CaptureConfig()) is not loaded
+    opening.close()
 
 
 # -- sensitivity ----------------------------------------------------------------------------------
@@ -228,7 +236,7 @@ def test_what_is_no_list_of_texts_is_refused(reply):
 
 def lists_of(request):
     user = request.messages[1].content
-    return [re.search(rf"List {i}: (.*)", user)[1].split(" | ") for i in (1, 2)]
+    return [json.loads(f"[{re.search(rf'List {i}: (.*)', user)[1]}]") for i in (1, 2)]
 
 
 def reader(request):

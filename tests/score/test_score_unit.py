@@ -11,9 +11,10 @@ import pytest
 
 from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.chat.types import Reply
-from lakeinterp.errors import ConfigError
+from lakeinterp.errors import ConfigError, Deferred
 from lakeinterp.explain import explain
 from lakeinterp.score import finish_hookpoint, score
+from lakeinterp.terms import WAITING
 from tests.planted import CAPTURE, HOOKPOINT
 from tests.score.planted_examples import planted_config, sampled_lake
 
@@ -261,6 +262,19 @@ def test_a_run_that_was_cut_short_ends_with_the_same_rows(tmp_path):
         ]
         assert rows[0]
         assert rows[0] == rows[1]
+
+
+def test_a_scorer_that_waits_for_a_batch_file_holds_up_no_other(tmp_path):
+    config = planted_config(**{**LLM, "score": {"scorers": ["detection", "pattern"]}})
+    made = sampled_lake(tmp_path / "lake", config, **ONE)
+    asyncio.run(explain(made.lake, config, ScriptedChat(judge), **RUN))
+
+    def later(request):
+        raise Deferred("later")
+
+    counts = asyncio.run(score(made.lake, config, ScriptedChat(later), **RUN))
+    assert counts[WAITING]
+    assert {r["scorer"] for r in made.lake.rows("scores")} == {"pattern"}
 
 
 @pytest.mark.parametrize("setting", ["explain", "score"])

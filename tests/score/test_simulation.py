@@ -212,8 +212,11 @@ def test_a_route_without_log_probabilities_of_prompts_is_asked_for_json(made, ho
             return error(400, "prompt_logprobs: extra fields not permitted")
         return answer_of(body) if "Give the act" in body["messages"][-1]["content"] else "0"
 
-    _, counts = simulated(made, answer, simulation="logprobs", n_borrowed=0)
+    wire, counts = simulated(made, answer, simulation="logprobs", n_borrowed=0)
     assert set(counts) == {"ok"}
+    asked = ["Give the act" not in body["messages"][-1]["content"] for body in wire.requests]
+    assert sum(asked) == (1 if how == "left out" else 2)
+    assert len(asked) > 8
     said_once = [r.message for r in caplog.records if "predicting as JSON" in r.message]
     assert len(said_once) == 1
     modes = {json.loads(r["detail"])["mode"] for r in made.lake.rows("judgements")}

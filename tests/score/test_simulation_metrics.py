@@ -32,7 +32,8 @@ ITEMS = pa.schema(
 @pytest.fixture
 def con():
     with duckdb.connect() as con:
-        queries.load("macros/mix").run(con)
+        for name in ("macros/mix", "macros/student"):
+            queries.load(name).run(con)
         yield con
 
 

@@ -71,15 +71,8 @@ def check_explain(rows):
 
 
 def check_score(rows, latents):
-    explained = {e["hookpoint"] for e in rows.of("explanations")
-                 if (e["explainer"], e["sample"]) == ("a", "s1")}  # fmt: skip
     who = {"explainer": "a", "sample": "s1"}
-    assert answer("score/explained", capture=CAPTURE, **who) == [(h,) for h in sorted(explained)]
-    mine = [e for e in here(rows, "explanations", **who) if e["latent"] in latents]
-    newest = first_of(mine, ("latent",), "explanation")
-    columns = ("latent", "explanation", "settings", "text", "status")
-    found = answer("score/explanations", *columns, **HERE, **who, latents=latents)
-    assert found == sorted(tuple(e[c] for c in columns) for e in newest)
+    check_explanations(rows, latents, who)
     judge = {"scorer": "x", "settings": "t1"}
     items = defaultdict(list)
     for j in here(rows, "judgements", **judge):
@@ -101,6 +94,32 @@ def check_score(rows, latents):
     given_ = {"metric": "m", "explanations": names, "run": "r", "created_at": NOW}
     columns = ("latent", "explanation", "metric", "value", "n", "status")
     assert answer("score/unscored", *columns, **HERE, **judge, **given_) == sorted(empty)
+
+
+def check_explanations(rows, latents, who):
+    written = [e for e in rows.of("explanations") if all(e[k] == v for k, v in who.items())]
+    mine = here(rows, "explanations", **who)
+    for made in ("u1", "nobody's", None):
+        by_latent = defaultdict(list)
+        for e in written:
+            by_latent[place(e)].append(e)
+        counted = {e["hookpoint"]: [0, 0] for e in written}
+        for (hookpoint, _), es in by_latent.items():
+            ours, others = ([e for e in es if (e["settings"] == made) is is_ours]
+                            for is_ours in (True, False))  # fmt: skip
+            at, other_at = (max((e["created_at"] for e in part if e["created_at"]), default=None)
+                            for part in (ours, others))  # fmt: skip
+            counted[hookpoint][0] += bool(ours)
+            counted[hookpoint][1] += bool(at and other_at and other_at > at)
+        found = answer("score/explained", capture=CAPTURE, settings=made, **who)
+        assert found == sorted((h, *n) for h, n in counted.items())
+        meant = [e for e in mine if e["settings"] == made] or mine
+        newest = first_of([e for e in meant if e["latent"] in latents], ("latent",), "explanation")
+        columns = ("latent", "explanation", "settings", "text", "status")
+        found = answer(
+            "score/explanations", *columns, **HERE, **who, settings=made, latents=latents
+        )
+        assert found == sorted(tuple(e[c] for c in columns) for e in newest)
 
 
 def check_failures(items):

@@ -6,8 +6,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from lakeinterp.score.simulated import Items, Judge, coverage, judged, scores, truths
 from tests.planted import planted_lake
+from tests.score.simulated import Items, Judge, coverage, judged, scores, truths
 from tests.score.verdicts import drawn, exact, judgements
 
 METRICS = (

@@ -9,9 +9,9 @@ from lakeinterp.config import SamplingConfig
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.sampling import open_session
 from lakeinterp.sampling.examples import draw
-from lakeinterp.score.simulated import WHO
 from lakeinterp.terms import Unit
 from tests.planted import CAPTURE, HOOKPOINT
+from tests.score.simulated import WHO
 
 
 def drawn(lake, how, n, seed):

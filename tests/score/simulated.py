@@ -1,7 +1,7 @@
 """A judge of known skill on made items, to prove that scores mean what they say.
 
 Every latent is judged anew by the same judge: over the latents one sees how often an interval
-holds the true value, and whether p values are uniform. Nothing here is used to score.
+holds the true value, and whether p values are uniform.
 """
 
 from __future__ import annotations
@@ -104,6 +104,39 @@ def truths(judge: Judge, items: Items) -> dict[str, float]:
     }
 
 
+def ranked(tables: dict[str, pa.Table], seed: int) -> dict[str, pa.Table]:
+    """Return the tables of `judged` with the judge's score as a value, without calls and labels.
+
+    So do scorers that run a model of their own. Beside the value, nats a token, stand a text's
+    losses as surprisal has them: texts of 10 to 40 tokens, 4 nats each without the explanation.
+    """
+    import pyarrow as pa
+
+    rows = tables["judgements"]
+    p = rows["probability"].to_numpy()
+    value = np.log(p / (1 - p))
+    tokens = np.random.default_rng(seed).integers(10, 41, len(value))
+    detail = [
+        f'{{"loss": {(4 - v) * n:.6f}, "plain": {4 * n}}}'
+        for v, n in zip(value.tolist(), tokens.tolist(), strict=True)
+    ]
+    new = {"value": pa.array(value), "detail": pa.array(detail)}
+    for name in ("prediction", "probability", "call"):
+        new[name] = pa.nulls(len(rows))
+    columns = [
+        new.get(f.name, rows[f.name]).cast(f.type) if f.name in new else rows[f.name]
+        for f in rows.schema
+    ]
+    return {**tables, "judgements": pa.table(columns, schema=rows.schema)}
+
+
+def mean_truths(judge: Judge, items: Items) -> dict[str, float]:
+    """Return the true values of the means that the tables of `ranked` give."""
+    at = _means(judge, items)
+    gain = float(at[:-1].mean() - at[-1])
+    return {"margin": gain, "nats_saved": gain, "loss_saved": float(at[:-1].mean()) / 4}
+
+
 def judged(judge: Judge, items: Items, seed: int) -> dict[str, pa.Table]:
     """Return the rows of `judgements` and `explanations` of one simulation."""
     rng = np.random.default_rng(seed)
@@ -120,7 +153,11 @@ def judged(judge: Judge, items: Items, seed: int) -> dict[str, pa.Table]:
 
 
 def scores(
-    con: duckdb.DuckDBPyConnection, tables: dict[str, pa.Table], *, is_sequential: bool = False
+    con: duckdb.DuckDBPyConnection,
+    tables: dict[str, pa.Table],
+    metrics: str = "score/metrics",
+    *,
+    is_sequential: bool = False,
 ) -> pa.Table:
     """Return the rows of `scores` for the tables of `judged`, p values with them.
 
@@ -135,7 +172,7 @@ def scores(
         con.unregister("made")
     return measure(
         con,
-        "score/metrics",
+        metrics,
         WHO,
         latents=None,
         pooled=True,
@@ -162,7 +199,7 @@ def coverage(scores: pa.Table, metric: str, truth: float) -> tuple[float, float]
 
 
 def _macros() -> list[str]:
-    kinds = tuple(f"macros/{kind}" for kind in ("mixture", "ratio", "student", "wilson", "within"))
+    kinds = tuple(f"macros/{kind}" for kind in ("mixture", "ratio", "student", "w"))
     return [name for name in queries.names("macros") if name.startswith(kinds)]
 
 
