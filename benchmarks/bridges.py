@@ -1,6 +1,8 @@
-"""How fast a delphi cache is read and written, and in how much memory.
+"""How fast bridges read and write, in how much memory, and whether real files of others fit.
 
     python benchmarks/bridges.py [--rows 16000000] [--splits 4]
+    python benchmarks/bridges.py --lake LAKE                    # every export of a lake
+    python benchmarks/bridges.py --real FOLDER                  # every import of others' files
 
 Makes a cache of random rows from a seed, imports it into a lake and exports it again, each in a
 process of its own, for a quarter of the rows and for all of them: the peak of resident memory above
@@ -17,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -37,8 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=16_000_000)
     parser.add_argument("--splits", type=int, default=4)
+    parser.add_argument("--lake", help="a lake with explanations: exports it in every format")
+    parser.add_argument("--real", type=Path, help="folder with delphi/results and replies/*")
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.lake:
+        exports(given.lake)
+        return
+    if given.real:
+        real(given.real)
+        return
     if given.work:
         work(given.work[0], Path(given.work[1]), given.splits)
         return
@@ -90,6 +100,63 @@ def work(step: str, folder: Path, n_splits: int) -> None:
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(json.dumps([seconds, peak * 1024]))
+
+
+def exports(root: str) -> None:
+    """Export a lake in every format and print the processor time and what was written."""
+    lake = Lake(root)
+    for name in bridges.EXPORTS:
+        hookpoints = (lake.rows("hookpoints")[0]["hookpoint"],) if name in _BY_LAYER else ()
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.process_time()
+            given = Export(path=Path(folder) / "out", hookpoints=hookpoints, n_logits=0)
+            done = bridges.exporter(name)(lake, given)
+            seconds = time.process_time() - start
+            size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
+        said = done.said[0].partition(" to /")[0] if done.said else f"{done.n_rows:,} activations"
+        print(f"{name:20} {seconds:6.1f} s {size / 1e6:8.1f} MB  {said}")
+
+
+_BY_LAYER = ("circuit-tracer", "openai-neurons")
+REAL = {
+    "delphi-results": "delphi/results",
+    "saedashboard": "replies/saedashboard-gpt2-res-jb-batch-1.json",
+    "neuronpedia-explanations": "replies/axbench-concept500-prod_2b_l10_v1.jsonl",
+}
+"""Files of others, below the folder that is given."""
+
+
+def real(root: Path) -> None:
+    """Import real files of others and print what came in; results of delphi have to come back."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in REAL.items():
+            lake = Lake(f"{folder}/{name}")
+            done = bridges.importer(name)(lake, Import(path=root / path))
+            again = bridges.importer(name)(lake, Import(path=root / path))
+            print(f"{name}: {'; '.join(done.said)}; again: {again.said[0].partition(':')[0]}")
+        lake = Lake(f"{folder}/delphi-results")
+        out = Path(folder) / "out"
+        bridges.exporter("delphi-results")(lake, Export(path=out))
+        theirs = root / REAL["delphi-results"]
+        paths = sorted(p.relative_to(theirs) for p in theirs.rglob("*.txt"))
+        same = sum(_json(theirs / path) == _json(out / path) for path in paths)
+        print(f"delphi-results: {same} of {len(paths)} files come back as they were")
+        query = "SELECT hookpoint, latent, value, n, n_failed, status FROM scores "
+        for row in lake.sql(f"{query} WHERE metric = 'balanced_accuracy' ORDER BY ALL").fetchall():
+            print("  balanced accuracy", *row)
+    puzzles = _json(root / "replies/openai-neuron-puzzles.json")
+    records = [
+        [token if isinstance(token, list) else [token, 0] for token in sentence]
+        for puzzle in puzzles.values()
+        for sentence in puzzle["sentences"]
+    ]
+    fits = sum(isinstance(text, str) and value >= 0 for one in records for text, value in one)
+    print(f"openai-neurons: {len(puzzles)} puzzles of {len(records)} records, {fits} tokens with "
+          "an activation each, as in the records written here")  # fmt: skip
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from lakeinterp.config import Config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +20,8 @@ class Import:
     path: Path
     """File or folder of the other tool."""
     name: str | None = None
-    """Name of the capture; None derives one from what is read."""
+    """Name of the capture; None derives one from what is read. What other tools say of latents
+    may go to a capture that the lake holds."""
     hookpoints: tuple[str, ...] = ()
     """Only these; empty takes all."""
     model: str | None = None
@@ -31,6 +34,8 @@ class Import:
     """Width of the coder, for files that do not say it."""
     allow_nonfinite: bool = False
     """Leave NaN and infinite activations out and count them, instead of stopping at the first."""
+    config: Config = field(default_factory=Config)
+    """Settings: of scores what share of failures marks one, of windows whose sample they are."""
 
 
 class Imported(NamedTuple):
@@ -45,6 +50,30 @@ class Imported(NamedTuple):
     """Of this run: zeros, which are no rows, and what `allow_nonfinite` left out."""
     is_new: bool
     """Whether this run committed anything."""
+    said: tuple[str, ...] = ()
+    """What was read and what was not, a line each; empty where the counts above say it all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What Neuronpedia and its like call things; None derives a name from the capture."""
+
+    model: str | None = None
+    """Model id."""
+    source_set: str | None = None
+    """Source set, the layer not included; of several hookpoints each adds what sets it apart."""
+    layer: int | None = None
+    """Layer of the hookpoint; None takes the first number in its name."""
+    release: str | None = None
+    """Release id."""
+    creator: str = ""
+    """Name of who publishes it."""
+    creator_id: str = "clkht01d40000jv08hvalcvly"
+    """Account of the server; the default is the one its own tools give to imported data."""
+    method: str | None = None
+    """How the explanations were made, as the server names it."""
+    explanation_model: str | None = None
+    """Model that wrote them, as the server names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +90,15 @@ class Export:
     """Files a hookpoint is cut into; one of them is in memory when it is read."""
     dtype: Literal["float16", "bfloat16", "float32"] = "float16"
     """Precision of the activations."""
+    overwrite: bool = False
+    """Replace what an earlier export wrote to the folder."""
+    explainer: str | None = None
+    """Only explanations by this explainer; None takes all, or the only one."""
+    n_logits: int = 10
+    """Output tokens that a latent raises and lowers, of each kind; they take the captured model."""
+    names: Names = field(default_factory=Names)
+    config: Config = field(default_factory=Config)
+    """Settings: `sampling` chooses latents and the sample, `capture` says where the model is."""
 
 
 class Exported(NamedTuple):
@@ -72,6 +110,8 @@ class Exported(NamedTuple):
     n_rounded: int
     """Activations that the chosen precision does not hold exactly."""
     n_files: int
+    said: tuple[str, ...] = ()
+    """What was written and what was not, a line each; empty where the counts above say it all."""
 
 
 class Progress(Protocol):

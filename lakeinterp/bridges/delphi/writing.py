@@ -79,7 +79,7 @@ def export_cache(lake: Lake, options: Export, *, progress: Progress | None = Non
     counts = {str(h["hookpoint"]): _counts(source, h) for h in found}
     todo = {name: _splits(len(c.n_rows), options.n_splits) for name, c in counts.items()}
     for name, splits in todo.items():
-        _refuse_others(options.path / "latents" / name, splits)
+        _refuse_others(options.path / "latents" / name, splits, options.overwrite)
     total, done, n_rounded = sum(int(c.n_rows.sum()) for c in counts.values()), 0, 0
     for name, splits in todo.items():
         for first, stop in splits:
@@ -106,12 +106,15 @@ def _name(first: int, stop: int) -> str:
     return f"{first}_{stop - 1}.safetensors"
 
 
-def _refuse_others(folder: Path, splits: list[tuple[int, int]]) -> None:
-    """Refuse a folder in which readers would find other files as well."""
+def _refuse_others(folder: Path, splits: list[tuple[int, int]], overwrite: bool) -> None:
+    """Refuse a folder that is complete, or in which readers would find other files as well."""
     expected = {_name(first, stop) for first, stop in splits}
     others = sorted({p.name for p in folder.glob("*.safetensors")} - expected)
     if others:
         raise ConfigError(f"{folder} holds {others[0]} already; choose an empty folder")
+    # The last file of a hookpoint; what a killed call left is completed.
+    if (folder / "config.json").exists() and not overwrite:
+        raise ConfigError(f"{folder} is written already; choose another folder, or --overwrite")
 
 
 def _counts(source: _Source, hookpoint: dict[str, Any]) -> _Counts:
