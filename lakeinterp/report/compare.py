@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
+from itertools import permutations, product
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -13,6 +12,7 @@ from rich.text import Text
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.lake import queries
 from lakeinterp.report import words
+from lakeinterp.report.statistics import tail
 from lakeinterp.report.terminal import heading, indented, lines, table
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ SHOWN = (
     "correlation",
 )
 """Metrics that are compared unless others are named, as far as both runs have them."""
-_NORMAL = NormalDist()
+_KINDS = ("capture", "explainer", "scorer")
+"""What a word of a request may name; a word that fits several names the first."""
 _FIELDS = ("capture", "explainer", "made", "scorer", "settings")
 
 
@@ -96,35 +97,37 @@ def matching(found: Sequence[Run], asked: str) -> list[Run]:
     """Return the newest runs that fulfil every word of `asked`.
 
     A word is a capture, an explainer or a scorer, or `name@digest` with the beginning of the
-    digest of its settings, as `runs` shows them.
+    digest of its settings, as `runs` shows them. A name that is of several kinds is taken for the
+    first of these; `scorer=name` says what is meant.
 
     Raises:
         NotFound: there is none; the message lists those there are.
     """
-    fits = [run for run in found if all(_fits(run, word) for word in asked.split())]
-    if not fits or not asked.strip():
-        raise NotFound("run", asked, [str(run) for run in found])
-    newest: dict[tuple[str, ...], Run] = {}
-    for run in fits:
-        newest.setdefault((run.capture, run.explainer, run.scorer), run)
-    return list(newest.values())
+    return _readings(found, asked)[0][1]
 
 
 def pairs(lake: Lake, a: str, b: str) -> list[tuple[Run, Run]]:
     """Return the runs of two requests that differ in as little as possible, paired.
 
-    `pairs(lake, "pattern", "default")` gives one pair for each scorer that judged both.
+    `pairs(lake, "pattern", "default")` gives one pair for each scorer that judged both. Where a
+    name is both an explainer's and a scorer's, it is read as what the other request names.
 
     Raises:
         NotFound: a request fits no run.
         ConfigError: both requests name the same run.
     """
-    found = runs(lake)
-    every = [(x, y) for x in matching(found, a) for y in matching(found, b) if x != y]
-    if not every:
-        raise ConfigError(f"compare: {a!r} and {b!r} are the same run")
-    most = max(_alike(*pair) for pair in every)
-    return [pair for pair in every if _alike(*pair) == most]
+    return paired(runs(lake), a, b)
+
+
+def paired(found: Sequence[Run], a: str, b: str) -> list[tuple[Run, Run]]:
+    """Return what `pairs` returns, of these runs."""
+    read = list(product(_readings(found, a), _readings(found, b)))
+    read.sort(key=lambda sides: set(sides[0][0]) != set(sides[1][0]))
+    for (_, first), (_, second) in read:
+        if every := [(x, y) for x, y in product(first, second) if x != y]:
+            most = max(_alike(*pair) for pair in every)
+            return [pair for pair in every if _alike(*pair) == most]
+    raise ConfigError(f"compare: {a!r} and {b!r} are the same run")
 
 
 def compare(
@@ -165,7 +168,7 @@ def compare(
         fewest = min((min(r["n_a"], r["n_b"]) for r in rows), default=0)
         if 1 < fewest < 256:
             rows = [r for r in ask(fewest) if r["n_a"] and r["n_b"]]
-        first, second = (_pooled(con, run) for run in (a, b))
+        first, second = (_pooled(con, run, hookpoints) for run in (a, b))
     if not rows:
         raise ConfigError(f"compare: {a} and {b} share no latent with a score of {list(metrics)}")
     return Comparison(a=a, b=b, is_paired=is_paired, rows=rows, pooled=(first, second))
@@ -198,18 +201,6 @@ def compare_all(
     ]
 
 
-def tail(n: int) -> float:
-    """Return the quantile of n latents' bootstrap means at which a 95 % interval ends.
-
-    The plain 2.5 % is too far inside for few latents: the means vary by sqrt((n - 1) / n) too
-    little, and their spread is estimated (Hesterberg 2015, The American Statistician 69, section
-    on expanded percentile intervals). Student's quantile by its expansion in 1 / (n - 1).
-    """
-    z, df = _NORMAL.inv_cdf(0.975), max(1, n - 1)
-    student = z + (z**3 + z) / (4 * df) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * df**2)
-    return max(0.001, _NORMAL.cdf(-sqrt(n / df) * student))
-
-
 def shown(found: Comparison) -> RenderableType:
     """Return a comparison for a terminal."""
     how = "paired" if found.is_paired else "not paired: the coders differ"
@@ -217,6 +208,7 @@ def shown(found: Comparison) -> RenderableType:
     facts += [
         (f"{side} as delphi reckons it", found.reckoned(row))
         for side, row in zip("AB", found.pooled, strict=True)
+        if has_reference(row)
     ]
     sides = lines(facts)
     columns = (
@@ -249,8 +241,14 @@ def shown(found: Comparison) -> RenderableType:
     return Group(heading("Compared", "A with B"), sides, indented(parts))
 
 
-def _pooled(con: duckdb.DuckDBPyConnection, run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in _FIELDS}
+def has_reference(pooled: dict[str, Any]) -> bool:
+    """Return whether there is anything that delphi would reckon: true and false items."""
+    return pooled["reference_balanced_accuracy"] is not None
+
+
+def _pooled(con: duckdb.DuckDBPyConnection, run: Run, hookpoints: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(run, name) for name in _FIELDS}
+    values["hookpoints"] = list(hookpoints)
     (row,) = queries.load("report/reference").table(con, **values).to_pylist()
     return dict(row)
 
@@ -260,14 +258,31 @@ def _latents(row: dict[str, Any], *, is_paired: bool) -> str:
     return both if is_paired else f"{both}, {words.count(row['n_b'])}"
 
 
-def _fits(run: Run, word: str) -> bool:
+def _readings(found: Sequence[Run], asked: str) -> list[tuple[tuple[str, ...], list[Run]]]:
+    """Return each way to read a request that fits any run: what its words name, and newest runs.
+
+    Raises:
+        NotFound: there is no way; the message lists the runs there are.
+    """
+    asked_words, read = asked.split(), []
+    for kinds in permutations(_KINDS, len(asked_words)) if asked_words else ():
+        newest: dict[tuple[str, ...], Run] = {}
+        for run in found:
+            if all(_fits(run, kind, word) for kind, word in zip(kinds, asked_words, strict=True)):
+                newest.setdefault((run.capture, run.explainer, run.scorer), run)
+        if newest:
+            read.append((kinds, list(newest.values())))
+    if not read:
+        raise NotFound("run", asked, [str(run) for run in found])
+    return read
+
+
+def _fits(run: Run, kind: str, word: str) -> bool:
+    if word.startswith(f"{kind}="):
+        word = word.removeprefix(f"{kind}=")
     name, _, digest = word.partition("@")
-    if not digest:
-        return name in (run.capture, run.explainer, run.scorer)
-    return any(
-        own == name and settings.startswith(digest)
-        for own, settings in ((run.explainer, run.made), (run.scorer, run.settings))
-    )
+    settings = {"explainer": run.made, "scorer": run.settings}.get(kind, "")
+    return name == getattr(run, kind) and settings.startswith(digest)
 
 
 def _alike(a: Run, b: Run) -> int:

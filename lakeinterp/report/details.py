@@ -8,26 +8,54 @@ from typing import TYPE_CHECKING, Any
 
 from lakeinterp.lake import queries
 from lakeinterp.report import shading
-from lakeinterp.report.records import ExampleSection, Explanation, Latent, Mark, Pair, Score, Shown
+from lakeinterp.report.records import (
+    ExampleSection,
+    Explanation,
+    Latent,
+    Listed,
+    Mark,
+    Pair,
+    Score,
+    Shown,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import duckdb
 
+    from lakeinterp.lake import Vocabulary
     from lakeinterp.report.reader import Reader
-    from lakeinterp.report.records import Listed
 
 _Key = tuple[str, int]
+_N_TOKENS = 10
+"""Top tokens of one latent."""
 
 
-def details(reader: Reader, con: duckdb.DuckDBPyConnection, batch: list[Listed]) -> list[Latent]:
-    """Return latents in full, in the order given; four queries, whatever the batch's size."""
+def details(
+    reader: Reader,
+    con: duckdb.DuckDBPyConnection,
+    batch: list[Listed],
+    *,
+    per_section: int | None = None,
+) -> list[Latent]:
+    """Return latents in full, in the order given; four queries, whatever the batch's size.
+
+    Args:
+        reader: Of the capture.
+        con: What is asked; may show the latents' own files alone.
+        batch: The latents.
+        per_section: Examples of each role, stratum and quantile; None takes
+            `report.examples_per_section`.
+    """
     keys = [(one.hookpoint, one.latent) for one in batch]
     explanations = _explanations(reader, con, keys)
     samples = {key: _sample(reader, explanations[key]) for key in keys}
     # A number means another window in another sample, so marks are those of the sample shown.
     shown = [e for key in keys for e in explanations[key] if e.sample == samples[key]]
     marks = _marks(reader, con, shown)
-    sections = _sections(reader, con, batch, samples, marks)
+    n_shown = per_section or reader.config.report.examples_per_section
+    sections = _sections(reader, con, batch, samples, marks, n_shown)
     return [
         Latent(
             listed=one,
@@ -38,6 +66,33 @@ def details(reader: Reader, con: duckdb.DuckDBPyConnection, batch: list[Listed])
         )
         for one, key in zip(batch, keys, strict=True)
     ]
+
+
+def listed(
+    hookpoint: str, latent: int, counted: Mapping[str, Any] | None, vocabulary: Vocabulary
+) -> Listed:
+    """Return one latent as a list has it, without a headline score.
+
+    Args:
+        hookpoint: Its hookpoint.
+        latent: Its number.
+        counted: Its row of `latents`, None if it was not counted.
+        vocabulary: Knows its top tokens.
+    """
+    row = counted or {}
+    names = ("status", "n_activations", "n_windows", "n_documents", "density", "max", "mean")
+    return Listed(
+        hookpoint=hookpoint,
+        latent=latent,
+        **{name: row.get(name) for name in names},
+        single_token=row.get("single_token"),
+        top_tokens=tuple(
+            (vocabulary.text([t["token_id"]]), t["count"])
+            for t in (row.get("top_tokens") or ())[:_N_TOKENS]
+        ),
+        text=None,
+        headline=Score(scorer="", metric="", value=None),
+    )
 
 
 def _explanations(
@@ -120,6 +175,7 @@ def _sections(
     batch: list[Listed],
     samples: dict[_Key, str | None],
     marks: dict[tuple[str, int, int], list[Mark]],
+    per_section: int,
 ) -> dict[_Key, list[ExampleSection]]:
     widths = {h.hookpoint: h.bucket_latents for h in reader.hookpoints}
     largest = {(one.hookpoint, one.latent): one.max for one in batch}
@@ -131,7 +187,7 @@ def _sections(
         buckets=[one.latent // widths[one.hookpoint] for one in batch],
         latents=[one.latent for one in batch],
         samples=[samples[one.hookpoint, one.latent] for one in batch],
-        per_section=reader.config.report.examples_per_section,
+        per_section=per_section,
     )
     grouped: dict[tuple[Any, ...], list[Shown]] = defaultdict(list)
     for row in rows:

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -54,7 +55,7 @@ def write_result(
     *,
     format: Format,
     output: Path | None,
-    console: Console,
+    console: Console | None = None,
 ) -> int:
     """Write a query's result, streaming.
 
@@ -65,7 +66,7 @@ def write_result(
             with an object a line; `parquet` keeps all types but those the module names.
         output: File to write, which appears whole or not at all; None writes to the console or
             to standard output.
-        console: Where a table goes.
+        console: Where a table goes; nothing else needs it.
 
     Returns:
         The number of rows written; of a table, of rows found.
@@ -86,11 +87,42 @@ def write_result(
     try:
         reader = _plain_types(relation).to_arrow_reader(_BATCH_ROWS)
         if format == "table":
+            assert console is not None, "a table is written to a console"
             return _write_table(reader, console)
         with _sink(output) as sink:
             return _WRITERS[format](reader, sink)
     except duckdb.Error as exc:
         raise QueryError(str(exc)) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The first rows of a result, as text."""
+
+    names: tuple[str, ...]
+    is_number: tuple[bool, ...]
+    """Whether a column holds numbers."""
+    rows: tuple[tuple[str, ...], ...]
+    has_more: bool
+
+
+def first_rows(relation: duckdb.DuckDBPyRelation, n: int) -> Rows:
+    """Return the first `n` rows of a query's result as a table shows them.
+
+    Raises:
+        QueryError: the query fails on the way.
+    """
+    try:
+        reader = _plain_types(relation).to_arrow_reader(min(n + 1, _BATCH_ROWS))
+        found: list[tuple[str, ...]] = []
+        for batch in _batches(reader):
+            found += _tuples(batch.slice(0, n + 1 - len(found)))
+            if len(found) > n:
+                break
+    except duckdb.Error as exc:
+        raise QueryError(str(exc)) from exc
+    kinds = tuple(_is_number(kind) for kind in reader.schema.types)
+    return Rows(tuple(reader.schema.names), kinds, tuple(found[:n]), len(found) > n)
 
 
 def format_of(format: Format | None, output: Path | None) -> Format:
@@ -262,6 +294,11 @@ def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
+def _is_number(kind: pa.DataType) -> bool:
+    is_whole_or_real = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(is_whole_or_real or pa.types.is_decimal(kind))
+
+
 def _is_ns(kind: pa.DataType) -> bool:
     return bool(pa.types.is_temporal(kind) and getattr(kind, "unit", "") == "ns")
 
@@ -305,8 +342,7 @@ def _cell(value: object) -> str:
 def _table(names: list[str], kinds: list[pa.DataType], rows: list[tuple[str, ...]]) -> Table:
     made = bare_table()
     for name, kind in zip(names, kinds, strict=True):
-        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-        is_number = is_number or pa.types.is_decimal(kind)
+        is_number = _is_number(kind)
         # Numbers are kept whole; what room is missing is taken from the texts.
         justify: Literal["left", "right"] = "right" if is_number else "left"
         made.add_column(plain(name), justify=justify, no_wrap=is_number)

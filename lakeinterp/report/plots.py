@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import log2
+from typing import TYPE_CHECKING, Any
 
 from lakeinterp.report import words
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from lakeinterp.report.records import Bin, DensityStep, Hookpoint, Summary
 
 WIDTH, HEIGHT = 272, 130
@@ -15,6 +18,8 @@ _MOST_TICKS = 5
 """Densities named under a plot; more would run into each other."""
 _LEFT, _RIGHT, _TOP, _BASE = 14, WIDTH - 14, 18, HEIGHT - 20
 _BAR_LEFT, _BAR_WIDTH = 4.0, 152.0
+_WIDEST = 32.0
+"""Width of a bar of activations where there are few."""
 _DENSITY_LEFT = 34
 _STATUS_CSS = {"ok": "s-ok", "dense": "s-dense", "rare": "s-rare", "dead": "s-dead"}
 
@@ -46,6 +51,8 @@ class Histogram:
     null_path: str
     ticks: tuple[Tick, ...]
     largest: int
+    counted: str = "latents"
+    """What the bars count."""
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -119,6 +126,53 @@ def histogram(summary: Summary) -> Histogram:
         for i in range(5)
     )
     return Histogram(own=own, null_path=path, ticks=ticks, largest=largest)
+
+
+def activations(bars: Sequence[Mapping[str, Any]] | None) -> Histogram | None:
+    """Place the bars of a latent's activations; None if none were counted.
+
+    Args:
+        bars: The column `histogram` of `latents`: low, high and count, the lowest first; a
+            bar is half an octave wide, and none holds zero.
+    """
+    if not bars:
+        return None
+    places = _half_octaves(bars)
+    n, largest = max(places) + 1, max(bar["count"] for bar in bars)
+    width = min(_WIDEST, (_RIGHT - _LEFT) / n)
+    own = tuple(_activation_bar(b, p, width, largest) for b, p in zip(bars, places, strict=True))
+    every = -(-len(bars) // _MOST_TICKS)
+    ticks = [
+        Tick(round(_LEFT + p * width, 1), words.number(b["low"]))
+        for b, p in list(zip(bars, places, strict=True))[::every]
+    ]
+    return Histogram(
+        own=own, null_path="", ticks=tuple(ticks), largest=largest, counted="activations"
+    )
+
+
+def _half_octaves(bars: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the place of each bar from the left; empty half octaves leave a gap."""
+    steps = [round(2 * log2(b["low"] if b["low"] > 0 else -b["high"])) for b in bars]
+    below = [step for step, b in zip(steps, bars, strict=True) if b["low"] < 0]
+    above = [step for step, b in zip(steps, bars, strict=True) if b["low"] > 0]
+    zero = max(below) - min(below) + 2 if below else 0
+    return [
+        max(below) - step if b["low"] < 0 else zero + step - min(above)
+        for step, b in zip(steps, bars, strict=True)
+    ]
+
+
+def _activation_bar(bar: Mapping[str, Any], place: int, width: float, largest: int) -> Bar:
+    tall = max(1.0, (_BASE - _TOP) * bar["count"] / largest)
+    return Bar(
+        x=round(_LEFT + place * width + 0.5, 1),
+        y=round(_BASE - tall, 1),
+        width=round(width - 1, 1),
+        height=round(tall, 1),
+        title=f"{words.number(bar['low'])} to {words.number(bar['high'])}: "
+        f"{words.count(bar['count'])} activations",
+    )
 
 
 def histogram_words(summary: Summary) -> str:

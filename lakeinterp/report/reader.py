@@ -166,13 +166,12 @@ class Reader:
     def summaries(self) -> dict[str, tuple[Summary, ...]]:
         """Return for each hookpoint its summaries, the headline pair's first."""
         rows = list(self._rows("score_summary", metric=self.metric))
-        low = min((r["lowest"] for r in rows if r["lowest"] is not None), default=0.0)
-        values, bins = self._values(), self._histograms(-1.0 if low < 0 else 0.0)
+        values, bins = self._values(), self._histograms(*statistics.scale(rows))
         densities, blocks = self._by_density(), self._blocks()
         order = {pair: i for i, pair in enumerate(self.pairs)}
         found: dict[str, list[Summary]] = {}
         for row in rows:
-            row.pop("lowest")
+            del row["lowest"], row["highest"]
             hookpoint = row.pop("hookpoint")
             pair = Pair(row.pop("explainer"), row.pop("scorer"))
             key = (hookpoint, pair)
@@ -310,8 +309,7 @@ class Reader:
             weights.append(row["weight"])
         return found
 
-    def _histograms(self, low: float) -> dict[tuple[str, Pair], tuple[Bin, ...]]:
-        high = 1.0
+    def _histograms(self, low: float, high: float) -> dict[tuple[str, Pair], tuple[Bin, ...]]:
         counted: dict[tuple[str, Pair], dict[tuple[str, int], int]] = {}
         for row in self._rows(
             "score_histogram", metric=self.metric, low=low, high=high, n_bins=N_BINS

@@ -99,8 +99,8 @@ def _costing(cost: Cost | None) -> str:
 
 def _scores(reader: Reader, summaries: Iterable[Summary]) -> RenderableType:
     metric = words.metric_name(reader.metric)
-    columns = (f"mean {metric}", "by frequency", "null", "corrected", "above null")
-    found = table("explainer · scorer", *columns, "q ≤ 0.05")
+    columns = (f"mean\n{metric}", "by\nfrequency", "null", "corrected", "above\nnull")
+    found = table("explainer ·\nscorer", *columns, "q ≤\n0.05")
     for one in summaries:
         bounds = "" if one.interval is None else _bounds(one.interval.low, one.interval.high)
         above = f"{words.count(one.n_above)} of {words.count(one.n_compared)}"

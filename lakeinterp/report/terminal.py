@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 _LONGEST = 240
 """Characters of an explanation shown in a table."""
+_NARROWEST = 12
+"""Characters that a table's first column keeps on a narrow terminal."""
 
 
 def table(first: str, *rest: str) -> Table:
     """Return a table whose first column is text and whose others are numbers kept whole."""
     made = bare_table()
-    made.add_column(first, overflow="fold")
+    made.add_column(first, overflow="fold", min_width=_NARROWEST)
     for name in rest:
         made.add_column(name, justify="right", no_wrap=True)
     return made

@@ -124,13 +124,18 @@ class Rows:
     def newest_scores(self, metric=None):
         standing = {e["explanation"]: e["explainer"] for e in self.newest_explanations()}
         mine = [s for s in self.of("scores") if s["explanation"] in standing]
-        by = ("explanation", "scorer", "metric")
-        found = first_of(mine, by, "settings")
         return [
             {**s, "explainer": standing[s["explanation"]]}
-            for s in found
+            for s in of_last_settings(mine)
             if metric in (None, s["metric"])
         ]
+
+
+def of_last_settings(scores):
+    """Return the scores of each explanation and scorer that have the newest one's settings."""
+    newest = first_of(scores, ("explanation", "scorer"), "settings")
+    standing = {(s["explanation"], s["scorer"], s["settings"]) for s in newest}
+    return [s for s in scores if (s["explanation"], s["scorer"], s["settings"]) in standing]
 
 
 def first_of(rows, by, last):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from lakeinterp import cli
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.lake import Lake
-from lakeinterp.report.compare import compare, compare_all, matching, pairs, runs, tail
+from lakeinterp.report.compare import Run, compare, compare_all, matching, paired, pairs, runs
 from lakeinterp.report.page import write_page
+from lakeinterp.report.statistics import tail
 from tests.lakes import row
 
 PLACE = {"capture": "c", "hookpoint": "h"}
@@ -78,8 +83,10 @@ def test_discoveries_keep_the_false_ones_at_one_in_twenty(tmp_path):
 
 def test_intervals_for_few_latents_end_further_out():
     assert tail(10**6) == pytest.approx(0.025, abs=1e-5)
-    # Student's 97.5 % quantile for 9 degrees of freedom is 2.2622.
-    assert tail(10) == pytest.approx(0.00855, abs=2e-4)
+    # Student's 97.5 % quantile for 9 degrees of freedom is 2.2622, for 2 it is 4.3027.
+    normal = NormalDist()
+    assert tail(10) == pytest.approx(normal.cdf(-2.2622 * math.sqrt(10 / 9)), rel=1e-3)
+    assert normal.cdf(-4.3027 * math.sqrt(3 / 2)) < tail(3) == tail(2) == 0.001
 
 
 def test_runs_are_named_by_what_they_are(tmp_path):
@@ -89,6 +96,38 @@ def test_runs_are_named_by_what_they_are(tmp_path):
         matching(runs(lake), "nobody")
     with pytest.raises(ConfigError, match="same run"):
         pairs(lake, "a", "a@s")
+
+
+def test_a_name_of_an_explainer_and_a_scorer_is_read_as_what_the_other_side_names():
+    def run(explainer, scorer):
+        return Run(
+            capture="c", coder="", explainer=explainer, made="m", scorer=scorer, settings="s"
+        )
+
+    every = [run(e, s) for e in ("pattern", "default") for s in ("pattern", "detection")]
+    both = {("pattern", s) for s in ("pattern", "detection")}
+
+    def named(found):
+        return {(one.explainer, one.scorer) for one in found}
+
+    assert named(matching(every, "pattern")) == both
+    assert named(matching(every, "scorer=pattern")) == {
+        (e, "pattern") for e in ("pattern", "default")
+    }
+    assert named(matching(every, "default pattern")) == {("default", "pattern")}
+    assert named(matching(every, "pattern pattern")) == {("pattern", "pattern")}
+    sides = [
+        (x.explainer, x.scorer, y.explainer, y.scorer)
+        for x, y in paired(every, "pattern", "default")
+    ]
+    assert sides == [("pattern", s, "default", s) for s in ("pattern", "detection")]
+    sides = [
+        (x.explainer, x.scorer, y.explainer, y.scorer)
+        for x, y in paired(every, "pattern", "detection")
+    ]
+    assert sides == [(e, "pattern", e, "detection") for e in ("pattern", "default")]
+    with pytest.raises(NotFound, match="run"):
+        matching(every, "explainer=detection")
 
 
 def test_the_command_prints_each_metric_with_its_interval(tmp_path, capsys, monkeypatch):
@@ -127,7 +166,39 @@ def test_pooled_figures_are_those_of_all_items_together(tmp_path):
     yes, no = ([r["probability"] for r in rows if r["truth"] is t] for t in (True, False))
     ordered = [(p > q) + (p == q) / 2 for p in yes for q in no]
     assert pooled["reference_auroc"] == pytest.approx(np.mean(ordered))
-    assert (empty["n"], empty["reference_f1"], empty["reference_auroc"]) == (0, 0, None)
+    assert (empty["n"], empty["reference_f1"], empty["reference_auroc"]) == (0, None, None)
+
+
+def test_pooled_figures_are_of_the_newest_explanation_and_of_random_windows(tmp_path, capsys):
+    lake = two_runs(str(tmp_path / "lake"), {0: 0.5}, {0: 0.5})
+    older = {**PLACE, "latent": 0, "explanation": "a0old", "explainer": "a", "settings": "s"}
+    newer = {**older, "explanation": "a0new", "sample": "other"}
+    times = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    made = [
+        row("explanations", **e, created_at=t) for e, t in zip((older, newer), times, strict=True)
+    ]
+    lake.upsert("explanations", made, scope=PLACE)
+    said = [
+        ("a0old", "activating", True, False), ("a0old", "random", False, True),
+        ("a0new", "activating", True, True), ("a0new", "random", False, False),
+        ("a0new", "neighbour", False, True), ("b0", "activating", True, True),
+    ]  # fmt: skip
+    rows = [
+        row(
+            "judgements", **PLACE, latent=0, explanation=e, role="own", scorer="detection",
+            settings="d", item=i, stratum=stratum, truth=truth, prediction=told, status="ok",
+        )
+        for i, (e, stratum, truth, told) in enumerate(said)
+    ]  # fmt: skip
+    lake.upsert("judgements", rows, scope=PLACE)
+    ((a, b),) = pairs(lake, "a", "b")
+    new, one_sided = compare(lake, a, b).pooled
+    assert (new["n"], new["reference_balanced_accuracy"], new["reference_f1"]) == (2, 1, 1)
+    assert set(one_sided.values()) == {1, None}
+    assert cli.run(["compare", "a", "b", "--lake", lake.root]) == 0
+    shown = capsys.readouterr().out
+    assert "A as delphi reckons it" in shown
+    assert "B as delphi reckons it" not in shown
 
 
 def f1(rows):

@@ -24,6 +24,7 @@ from tests.report.random_rows import (
     Rows,
     first_of,
     grouped,
+    of_last_settings,
     place,
 )
 
@@ -50,7 +51,7 @@ def costs(rows):
         yield (
             *who, len(mine), sum(r["status"] != "ok" for r in mine),
             states["priced"], states["free"], states["unknown"],
-            sum(r["cost_usd"] or 0 for r in mine if r["cost_state"] == "priced"),
+            sum(r["cost_usd"] or 0 for r in mine),
             sorted({r["model_served"] or r["model_requested"] for r in mine}),
         )  # fmt: skip
 
@@ -191,10 +192,9 @@ def score_values(rows, metric):
 
 
 def scores(rows, wanted):
-    by = ("explanation", "scorer", "metric")
     mine = [s for s in rows.of("scores") if s["explanation"] in wanted]
     columns = queries.load("report/scores").columns
-    for s in first_of(mine, by, "settings"):
+    for s in of_last_settings(mine):
         yield tuple(s[c] for c in columns)
 
 

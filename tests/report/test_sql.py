@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime
 
 import duckdb
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from lakeinterp.config import load
 from lakeinterp.errors import NotFound
 from lakeinterp.lake import Lake, queries
 from lakeinterp.report.reader import Reader
-from lakeinterp.report.statistics import bootstrap_mean
+from lakeinterp.report.statistics import bootstrap_mean, bootstrap_ratio, scale
 from lakeinterp.terms import now
 from tests.lakes import SAMPLE, row
 from tests.planted import CAPTURE, HOOKPOINT
@@ -45,6 +47,25 @@ VALUES = {
     "made": "s1",
     "settings": "s1",
     "seed": 1,
+    "hookpoint": HOOKPOINT,
+    "bucket_latents": 4,
+    "levels": [0] * 12,
+    "earlier": [],
+    "earlier_levels": [],
+    "explained_by": ["s1"],
+    "prompt": "p1",
+    "scorers": ["pattern"],
+    "headlines": ["balanced_accuracy"],
+    "asking": [True],
+    "judges": ["pattern"],
+    "judged": ["s1"],
+    "turns": [0],
+    "failures": [],
+    "before": now(),
+    "wider": 0.1,
+    "least": 2,
+    "n_score": 1,
+    "score_share": 0.5,
     **{
         f"{name}_{side}": value
         for side, explainer, scorer in (("a", "pattern", "pattern"), ("b", "default", "detection"))
@@ -260,3 +281,46 @@ def test_one_latent_has_no_interval():
 
 def test_the_bootstrap_is_the_same_every_time():
     assert bootstrap_mean([0.1, 0.9], [5, 5]) == bootstrap_mean([0.1, 0.9], [5, 5])
+
+
+def test_the_bootstrap_of_few_latents_reaches_as_far_as_students_interval():
+    rng = np.random.default_rng(5)
+    draws = rng.normal(size=(300, 6)).round(4).tolist()
+    means = [bootstrap_mean(values, [1] * 6) for values in draws]
+    assert np.mean([m.low <= 0 <= m.high for m in means]) > 0.91
+    ratios = [bootstrap_ratio(values, [1.0] * 6) for values in draws]
+    assert np.mean([r.low <= 0 <= r.high for r in ratios]) > 0.91
+
+
+def test_the_axis_of_a_metric_holds_every_value():
+    def rows(low, high):
+        return [{"lowest": low, "highest": high}, {"lowest": None, "highest": None}]
+
+    assert scale(rows(0.2, 0.9)) == (0.0, 1.0)
+    assert scale(rows(-0.1, 0.9)) == (-1.0, 1.0)
+    assert scale(rows(-3.0, 17.5)) == (-5.0, 20.0)
+    assert scale(rows(None, None)) == scale([]) == (0.0, 1.0)
+
+
+def test_scores_that_stand_are_all_of_the_settings_that_were_scored_last(tmp_path):
+    """A metric that only older settings had does not stand beside the newer ones' metrics."""
+    lake, place = Lake(str(tmp_path / "lake")), {"capture": "c", "hookpoint": "h"}
+    who = {**place, "latent": 1, "explanation": "e"}
+    lake.upsert("explanations", [row("explanations", **who, explainer="x")], scope=place)
+    said = [("old", "f1", 1, 3), ("old", "auroc", 1, 3), ("new", "f1", 2, 4)]
+    lake.upsert(
+        "scores",
+        [
+            row(
+                "scores", **who, scorer="s", settings=settings, metric=metric, value=value,
+                created_at=datetime(2026, month, 1, tzinfo=UTC),
+            )
+            for settings, metric, value, month in said
+        ],
+        scope=place,
+    )  # fmt: skip
+    with lake.connect() as con:
+        found = con.execute("SELECT settings, metric, value FROM newest_scores('c')").fetchall()
+        listed = queries.load("report/scores").table(con, capture="c", explanations=["e"])
+    assert found == [("new", "f1", 2.0)]
+    assert [(r["settings"], r["metric"]) for r in listed.to_pylist()] == [("new", "f1")]
