@@ -11,7 +11,8 @@ from lakeinterp.config.chat import ChatConfig, Deployment, RouteConfig, VllmConf
 from lakeinterp.config.corpus import CorpusConfig
 from lakeinterp.config.judging import ExplainConfig, ScoreConfig
 from lakeinterp.config.load import load, read_text, validate
-from lakeinterp.config.outputs import FlowsConfig, ReportConfig
+from lakeinterp.config.outputs import FlowsConfig, ReportConfig, ServeConfig
+from lakeinterp.config.rescoring import RescoreConfig
 from lakeinterp.config.sampling import SamplingConfig
 from lakeinterp.config.section import Section
 from lakeinterp.config.tree import Config
@@ -25,10 +26,12 @@ __all__ = [
     "ExplainConfig",
     "FlowsConfig",
     "ReportConfig",
+    "RescoreConfig",
     "RouteConfig",
     "SamplingConfig",
     "ScoreConfig",
     "Section",
+    "ServeConfig",
     "VllmConfig",
     "load",
     "read_text",

@@ -21,7 +21,7 @@ class Deployment(Section):
 
     model: str
     """LiteLLM name: `hosted_vllm/NAME`, `openrouter/VENDOR/NAME`, `openai/NAME`, …"""
-    api_base: str | None = None
+    api_base: Annotated[str, Field(min_length=1)] | None = None
     """Address, for example `http://localhost:8000/v1`; None for the provider's own."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the key; the key itself is never stored."""

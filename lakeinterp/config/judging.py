@@ -79,6 +79,9 @@ class ExplainConfig(Section):
     """Of the explainer."""
     prompts: str | None = None
     """Folder whose `explain/*.md` replace the shipped prompts; `lakeinterp prompts` lists them."""
+    turn: Annotated[int, Field(ge=0)] = 0
+    """How often a language model was asked anew before: each turn has replies and rows of its own.
+    `lakeinterp rescore` counts it."""
 
 
 class ScoreConfig(Section):
@@ -154,6 +157,9 @@ class ScoreConfig(Section):
     """Of the judge."""
     prompts: str | None = None
     """Folder whose `score/*.md` replace the shipped prompts."""
+    turn: Annotated[int, Field(ge=0)] = 0
+    """How often the same items were judged anew before: each turn has replies and rows of its own.
+    `lakeinterp rescore` counts it."""
 
     @model_validator(mode="before")
     @classmethod

@@ -116,6 +116,9 @@ class SamplingConfig(Section):
     max_latents: Positive | None = None
     """At most this many latents a hookpoint, a random choice by `seed`."""
 
+    first_sequences: Positive | None = None
+    """Count and draw from so many leading sequences of what is captured, as if that were all; None
+    takes all. Rows made before more tokens were captured are made again like this."""
     workers: Positive | None = None
     """Units worked on at the same time; None takes one a core, 8 at most."""
 
@@ -133,4 +136,6 @@ class SamplingConfig(Section):
     @property
     def sample(self) -> str:
         """Digest of the settings that decide an example; see `lakeinterp.lake.units.sample_id`."""
-        return self.digest(exclude={"latents", "max_latents", "where", "workers"})
+        return self.digest(
+            exclude={"latents", "max_latents", "where", "workers", "first_sequences"}
+        )

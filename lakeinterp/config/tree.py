@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from lakeinterp.config.capture import CaptureConfig
 from lakeinterp.config.chat import ChatConfig
 from lakeinterp.config.corpus import CorpusConfig
 from lakeinterp.config.judging import ExplainConfig, ScoreConfig
-from lakeinterp.config.outputs import FlowsConfig, ReportConfig
+from lakeinterp.config.outputs import FlowsConfig, ReportConfig, ServeConfig
+from lakeinterp.config.rescoring import RescoreConfig
 from lakeinterp.config.sampling import SamplingConfig
 from lakeinterp.config.section import Section
 
@@ -27,8 +29,8 @@ class Config(Section):
 
     lake: str = "lake"
     """Folder or URL of the lake."""
-    storage_options: Annotated[dict[str, SecretStr], BeforeValidator(_texts)] = Field(
-        default={}, exclude=True, repr=False
+    storage_options: Annotated[SkipJsonSchema[dict[str, SecretStr]], BeforeValidator(_texts)] = (
+        Field(default={}, exclude=True, repr=False)
     )
     """Of an object store, as AWS_ENDPOINT_URL = "https://…"; never stored in the lake nor shown."""
     corpus: CorpusConfig = CorpusConfig()
@@ -43,8 +45,12 @@ class Config(Section):
     """Explanations."""
     score: ScoreConfig = ScoreConfig()
     """Scores."""
+    rescore: RescoreConfig = RescoreConfig()
+    """What is done again."""
     report: ReportConfig = ReportConfig()
     """The page."""
+    serve: ServeConfig = ServeConfig()
+    """The served page."""
     flows: FlowsConfig = FlowsConfig()
     """Prefect."""
 

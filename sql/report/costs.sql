@@ -1,6 +1,6 @@
 -- name: report/costs
 -- What the language models' replies behind a capture cost, each reply counted once a row: by
--- explainer, and by explainer and scorer. `cost_usd` sums the priced replies; those of unknown
+-- explainer, and by explainer and scorer. `cost_usd` sums what is known; replies of unknown
 -- cost are counted, not guessed.
 -- param: capture VARCHAR
 -- column: hookpoint VARCHAR
@@ -36,7 +36,7 @@ SELECT
     count(*) FILTER (r.cost_state = 'priced') AS n_priced,
     count(*) FILTER (r.cost_state = 'free') AS n_free,
     count(*) FILTER (r.cost_state = 'unknown') AS n_unknown,
-    coalesce(sum(r.cost_usd) FILTER (r.cost_state = 'priced'), 0) AS cost_usd,
+    coalesce(sum(r.cost_usd), 0) AS cost_usd,
     list_sort(list(DISTINCT coalesce(r.model_served, r.model_requested))) AS models
 FROM used AS u
 JOIN replies AS r USING (key)

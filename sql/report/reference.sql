@@ -1,13 +1,18 @@
 -- name: report/reference
 -- One run's figures as the tool delphi reckons them, to set beside its results: counts pooled over
--- the judged items of all latents and hookpoints, shares with an empty denominator 0, the
--- frequency-weighted F1 as the mean over hookpoints of each latent's F1 weighted by how often the
--- latent fires. No interval, no prevalence, no null: these do not say how far to trust a figure.
--- param: capture   VARCHAR
--- param: explainer VARCHAR
--- param: made      VARCHAR
--- param: scorer    VARCHAR
--- param: settings  VARCHAR
+-- the judged items of all latents, shares with an empty denominator 0, the frequency-weighted F1 as
+-- the mean over hookpoints of each latent's F1 weighted by how often the latent fires. No interval,
+-- no prevalence, no null: these do not say how far to trust a figure. All are NULL unless there are
+-- true and false items.
+--
+-- Of each latent the items of one explanation count, the newest that was judged. False items are of
+-- one kind, as they are there: the random windows of a latent where it has any, else all.
+-- param: capture    VARCHAR
+-- param: explainer  VARCHAR
+-- param: made       VARCHAR
+-- param: scorer     VARCHAR
+-- param: settings   VARCHAR
+-- param: hookpoints VARCHAR[]   empty takes all
 -- column: n                           BIGINT   judged items
 -- column: reference_balanced_accuracy DOUBLE
 -- column: reference_precision         DOUBLE
@@ -16,8 +21,9 @@
 -- column: reference_weighted_f1       DOUBLE
 -- column: reference_auroc             DOUBLE   NULL unless every item has a probability
 -- grain: n
-WITH judged AS (
-    SELECT j.hookpoint, j.latent, j.truth, j.prediction, j.probability
+WITH every AS (
+    SELECT j.hookpoint, j.latent, j.explanation, j.truth, j.stratum, j.prediction,
+        j.probability, e.created_at
     FROM judgements AS j
     JOIN explanations AS e
         ON e.capture = j.capture AND e.hookpoint = j.hookpoint AND e.explanation = j.explanation
@@ -26,8 +32,26 @@ WITH judged AS (
         AND j.settings = $settings
         AND j.role = 'own'
         AND j.prediction IS NOT NULL
+        AND j.truth IS NOT NULL
         AND e.explainer = $explainer
         AND e.settings = $made
+        AND (len($hookpoints::VARCHAR[]) = 0 OR list_contains($hookpoints, j.hookpoint))
+),
+standing AS (
+    SELECT hookpoint, latent, explanation,
+        coalesce(bool_or(NOT truth AND stratum = 'random'), false) AS has_random
+    FROM every
+    GROUP BY hookpoint, latent, explanation
+    QUALIFY row_number() OVER (
+        PARTITION BY hookpoint, latent
+        ORDER BY max(created_at) DESC NULLS LAST, explanation
+    ) = 1
+),
+judged AS (
+    SELECT i.hookpoint, i.latent, i.truth, i.prediction, i.probability
+    FROM every AS i
+    JOIN standing AS s USING (hookpoint, latent, explanation)
+    WHERE i.truth OR i.stratum = 'random' OR NOT s.has_random
 ),
 totals AS (
     SELECT
@@ -64,15 +88,26 @@ curve AS (
         (sum(place) FILTER (truth) - count(*) FILTER (truth) * (count(*) FILTER (truth) + 1) / 2.0)
             / nullif(count(*) FILTER (truth) * count(*) FILTER (NOT truth), 0) END AS auroc
     FROM ordered
+),
+figures AS (
+    SELECT
+        t.n, t.hits + t.missed > 0 AND t.silent + t.alarms > 0 AS has_both,
+        (t.hits / nullif(t.hits + t.missed, 0) + t.silent / nullif(t.silent + t.alarms, 0)) / 2
+            AS balanced_accuracy,
+        coalesce(t.hits / nullif(t.hits + t.alarms, 0), 0) AS "precision",
+        t.hits / nullif(t.hits + t.missed, 0) AS recall,
+        2 * t.hits / nullif(2 * t.hits + t.missed + t.alarms, 0) AS f1,
+        (SELECT sum(f1 ORDER BY hookpoint) / count(f1) FROM by_hookpoint) AS weighted_f1,
+        c.auroc
+    FROM totals AS t
+    CROSS JOIN curve AS c
 )
 SELECT
-    t.n,
-    (coalesce(t.hits / nullif(t.hits + t.missed, 0), 0)
-        + coalesce(t.silent / nullif(t.silent + t.alarms, 0), 0)) / 2 AS reference_balanced_accuracy,
-    coalesce(t.hits / nullif(t.hits + t.alarms, 0), 0) AS reference_precision,
-    coalesce(t.hits / nullif(t.hits + t.missed, 0), 0) AS reference_recall,
-    coalesce(2 * t.hits / nullif(2 * t.hits + t.missed + t.alarms, 0), 0) AS reference_f1,
-    (SELECT sum(f1 ORDER BY hookpoint) / count(f1) FROM by_hookpoint) AS reference_weighted_f1,
-    c.auroc AS reference_auroc
-FROM totals AS t
-CROSS JOIN curve AS c
+    n,
+    CASE WHEN has_both THEN balanced_accuracy END AS reference_balanced_accuracy,
+    CASE WHEN has_both THEN "precision" END AS reference_precision,
+    CASE WHEN has_both THEN recall END AS reference_recall,
+    CASE WHEN has_both THEN f1 END AS reference_f1,
+    CASE WHEN has_both THEN weighted_f1 END AS reference_weighted_f1,
+    CASE WHEN has_both THEN auroc END AS reference_auroc
+FROM figures

@@ -1,6 +1,6 @@
 -- name: report/score_histogram
 -- Latents by score, and by the score of their borrowed explanations (the null), in bins of equal
--- width from $low to $high; the last bin holds $high.
+-- width from $low to $high, between which all values lie; the last bin holds $high.
 -- param: capture VARCHAR
 -- param: metric  VARCHAR
 -- param: low     DOUBLE

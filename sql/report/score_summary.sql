@@ -21,6 +21,7 @@
 -- column: n_failed       BIGINT
 -- column: n_marked       BIGINT   latents of which too many items failed
 -- column: lowest         DOUBLE   over values and nulls
+-- column: highest        DOUBLE
 -- grain: hookpoint, explainer, scorer
 SELECT
     hookpoint,
@@ -38,7 +39,8 @@ SELECT
     coalesce(sum(n), 0)::BIGINT AS n_items,
     coalesce(sum(n_failed), 0)::BIGINT AS n_failed,
     count(*) FILTER (status = 'many_failed') AS n_marked,
-    least(min("value"), min(null_value)) AS lowest
+    least(min("value"), min(null_value)) AS lowest,
+    greatest(max("value"), max(null_value)) AS highest
 FROM newest_scores($capture) AS s
 LEFT JOIN (
     SELECT hookpoint, explanation, scorer, q_value FROM q_values($capture, $metric)

@@ -1,5 +1,5 @@
 -- name: report/scores
--- Every metric of some explanations, the newest of each scorer and metric.
+-- Every metric of some explanations, of each scorer those of the settings that were scored last.
 -- param: capture      VARCHAR
 -- param: explanations VARCHAR[]
 -- column: hookpoint   VARCHAR
@@ -20,22 +20,16 @@
 -- grain: hookpoint, latent, explanation, scorer, metric
 WITH wanted AS (
     SELECT DISTINCT unnest($explanations) AS explanation
-),
-ranked AS (
-    SELECT
-        s.hookpoint, s.latent, s.explanation, s.scorer, s.settings, s.metric, s."value", s.ci_low,
-        s.ci_high, s.n, s.n_failed, s.null_value, s.corrected, s.p_value, s.status,
-        row_number() OVER (
-            PARTITION BY s.hookpoint, s.latent, s.explanation, s.scorer, s.metric
-            ORDER BY s.created_at DESC NULLS LAST, s.settings
-        ) AS age
-    FROM scores AS s
-    JOIN wanted AS w USING (explanation)
-    WHERE s.capture = $capture
 )
 SELECT
-    hookpoint, latent, explanation, scorer, settings, metric, "value", ci_low, ci_high, n,
-    n_failed, null_value, corrected, p_value, status
-FROM ranked
-WHERE age = 1
-ORDER BY hookpoint, latent, explanation, scorer, metric
+    s.hookpoint, s.latent, s.explanation, s.scorer, s.settings, s.metric, s."value", s.ci_low,
+    s.ci_high, s.n, s.n_failed, s.null_value, s.corrected, s.p_value, s.status
+FROM scores AS s
+JOIN wanted AS w USING (explanation)
+WHERE s.capture = $capture
+QUALIFY s.settings = first_value(s.settings) OVER (
+    PARTITION BY s.hookpoint, s.latent, s.explanation, s.scorer
+    ORDER BY s.created_at DESC NULLS LAST, s.settings
+    ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+)
+ORDER BY s.hookpoint, s.latent, s.explanation, s.scorer, s.metric

@@ -1,0 +1,23 @@
+"""What is out of date, why, and doing only that again: nightly tokens, new judges, old scores.
+
+found = stale(lake, config)
+done = rescore(config, run=pipeline.new_run())
+"""
+
+from lakeinterp.rescore.cost import Cost, costs, past
+from lakeinterp.rescore.nightly import Refreshed, refresh
+from lakeinterp.rescore.run import Rescored, rescore
+from lakeinterp.rescore.stale import Stale, Staleness, stale
+
+__all__ = [
+    "Cost",
+    "Refreshed",
+    "Rescored",
+    "Stale",
+    "Staleness",
+    "costs",
+    "past",
+    "refresh",
+    "rescore",
+    "stale",
+]
