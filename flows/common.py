@@ -1,28 +1,49 @@
-"""What the flows share: when a retry makes sense, how units are listed, how a flow is started."""
+"""What the flows share: settings of tasks, retries, how things are done at one time, logs."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
-from prefect import unmapped
-from prefect.futures import wait
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
 
-from lakeinterp import cli
+from lakeinterp import cli, logs
 from lakeinterp.commands.common import Common
 from lakeinterp.config import Config
 from lakeinterp.errors import Conflict, LakeinterpError, StorageError
-from lakeinterp.lake import Lake, units
+from lakeinterp.steps import capture_of, hookpoints_of, units_of
+from lakeinterp.workers import n_sharing, share
+
+from .artifacts import Progress
+from .runners import cluster, each, runner_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from prefect import Flow, Task
 
-    from lakeinterp.terms import Unit
+__all__ = [
+    "CHAT",
+    "at_work",
+    "capture_of",
+    "for_each",
+    "hookpoints_of",
+    "may_work_later",
+    "one",
+    "package",
+    "shared",
+    "start",
+    "units_of",
+]
 
-WAITS_S = [10.0, 60.0]
-"""Seconds before the first and the second retry of a task."""
+CHAT = "lakeinterp-chat"
+"""Tag of tasks that ask a language model."""
+_MOST_RETRY_WAITS = 50
+"""Prefect takes no more."""
 
 
 def may_work_later(_task: object, _run: object, state: Any) -> bool:
@@ -31,45 +52,103 @@ def may_work_later(_task: object, _run: object, state: Any) -> bool:
     return isinstance(error, (Conflict, StorageError)) or not isinstance(error, LakeinterpError)
 
 
-def for_each(task: Task[..., Any], config: Config, **things: Any) -> list[Any]:
+def for_each(
+    task: Task[..., Any],
+    config: Config,
+    *,
+    tags: Sequence[str] = (),
+    gpus: float = 0.0,
+    **things: Any,
+) -> list[Any]:
     """Run a task for each thing, at most `flows.workers` at one time, and return what they return.
+
+    The flow's page shows how many are done.
 
     Args:
         task: Takes `config` and the rest by name.
         config: The settings.
+        tags: Of these tasks, beside `lakeinterp`, the task's own and `flows.tags`.
+        gpus: Each task needs, where a cluster runs them.
         things: One list with a value for each task; the others are the same for all.
 
     Raises:
         Exception: what the first failed task raised; the others are done by then.
     """
-    with ThreadPoolTaskRunner[Any](max_workers=config.flows.workers) as runner:
-        futures = runner.map(task, {"config": unmapped(config), **things})
-        wait(futures)
-        return [future.result() for future in futures]
-
-
-def units_of(config: Config, capture: str) -> list[Unit]:
-    """Return the units of the capture's hookpoints that the settings name."""
-    return units.units(
-        Lake(config.lake, storage_options=config.store_options()),
-        capture,
-        config.capture.hookpoints,
-    )
-
-
-def capture_of(config: Config) -> str:
-    """Return the capture that the settings name, or the only one there is."""
-    return str(
-        Lake(config.lake, storage_options=config.store_options()).capture(config.capture.name)[
-            "capture"
+    (n_tasks,) = {len(values) for values in things.values() if isinstance(values, list)}
+    with cluster(config) as config, runner_of(config.flows) as runner:
+        calls = [
+            {"config": config}
+            | {name: v[n] if isinstance(v, list) else v for name, v in things.items()}
+            for n in range(n_tasks)
         ]
+        with Progress(task.name, n_tasks) as progress:
+            own = _set(task, config, tags)
+            return each(runner, config.flows, own, calls, gpus=gpus, done=progress.step)
+
+
+def one(task: Task[..., Any], config: Config, *, tags: Sequence[str] = (), **things: Any) -> Any:
+    """Run one task as the settings want it, here and now, and return what it returns."""
+    own = _set(task, config, tags).with_options(timeout_seconds=config.flows.timeout_s)
+    return own(config=config, **things)
+
+
+def _set(task: Task[..., Any], config: Config, tags: Sequence[str]) -> Task[..., Any]:
+    flows = config.flows
+    waits = list(flows.retry_waits_s[:_MOST_RETRY_WAITS])
+    return task.with_options(
+        retries=flows.retries,
+        retry_delay_seconds=waits,
+        retry_condition_fn=may_work_later,
+        tags={"lakeinterp", *task.tags, *tags, *flows.tags},
     )
 
 
-def start(flow: Flow[[Config], Any]) -> None:
+def shared(config: Config, n_tasks: int) -> Config:
+    """Return the settings of each of several tasks at one time: its part of the chat's limits.
+
+    There are no more at one time than can share the limits.
+    """
+    n_workers = n_sharing(config.chat, min(config.flows.workers, n_tasks) or 1)
+    flows = config.flows.model_copy(update={"workers": n_workers})
+    return config.model_copy(update={"chat": share(config.chat, n_workers), "flows": flows})
+
+
+class _ToRun(logging.Handler):
+    """Hands log lines of the package to the flow or task run that they belong to."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand on one line; Prefect's own handlers do the rest."""
+        try:
+            get_run_logger().log(record.levelno, "%s", record.getMessage())
+        except MissingContextError:
+            return
+
+
+_TO_RUN = _ToRun(logging.INFO)
+
+
+@contextmanager
+def at_work(run: str | None = None) -> Iterator[str]:
+    """Give a flow's or a task's block the id of its run, and its log lines to Prefect.
+
+    Args:
+        run: The id, as the flow hands it to its tasks; None keeps the one there is, or makes one.
+
+    Yields:
+        The id.
+    """
+    logger = logging.getLogger("lakeinterp")
+    if _TO_RUN not in logger.handlers:
+        logger.addHandler(_TO_RUN)
+        logger.setLevel(min(logger.level or logging.INFO, logging.INFO))
+    with logs.run(run) as found:
+        yield found
+
+
+def start(flow: Flow[..., Any]) -> None:
     """Run a flow from the command line with `--lake`, `--config` and `--set`."""
     app = App(
-        name=f"python -m flows.{flow.fn.__name__}",
+        name=f"python -m {package()}.{flow.fn.__name__}",
         help=flow.__doc__,
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
@@ -80,3 +159,8 @@ def start(flow: Flow[[Config], Any]) -> None:
         flow(common.load())
 
     sys.exit(cli.run(sys.argv[1:], app))
+
+
+def package() -> str:
+    """Return `flows` in a checkout, `lakeinterp.flows` in an installed package."""
+    return str(__package__)

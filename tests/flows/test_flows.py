@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from lakeinterp import steps
 from lakeinterp.config import Config, load
 from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Lake
 from tests import tiny
 from tests.chat import test_served
+from tests.planted import planted_lake
+from tests.wire import Answer, Wire
 
 pytestmark = [pytest.mark.flow, pytest.mark.slow]
 
@@ -37,6 +40,7 @@ def server(tmp_path_factory):
     patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
     patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     patch.setenv("DO_NOT_TRACK", "1")
+    patch.setenv("PREFECT_SERVER_TASKS_TAG_CONCURRENCY_SLOT_WAIT_SECONDS", "1")
     with prefect_test_harness(server_startup_timeout=120):
         yield
     patch.undo()
@@ -110,12 +114,65 @@ def test_tasks_at_one_time_are_as_many_as_the_settings_say(server):
     assert most == 2
 
 
-def test_flow_form_shows_the_sentences_of_the_settings():
-    from flows.pipeline import pipeline
+def test_a_limit_on_a_tag_holds_over_the_tasks_of_a_flow(server):
+    from prefect import flow, get_client, task
 
-    schema = pipeline.parameters.model_dump()
-    assert "Tokens shown in one example." in str(schema)
-    assert "Whether" not in schema["required"]
+    from flows.common import for_each
+
+    lock, running, most = threading.Lock(), 0, 0
+    with get_client(sync_client=True) as client:
+        limit = {"tag": "lakeinterp-few", "concurrency_limit": 1}
+        client._client.post("/concurrency_limits/", json=limit).raise_for_status()
+
+    @task
+    def work(config: Config, number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.3)
+        with lock:
+            running -= 1
+        return number
+
+    @flow
+    def all_of_them(config: Config) -> list[int]:
+        return for_each(work, config, number=[0, 1, 2])
+
+    settings = {"flows.workers": 3, "flows.tags": ["lakeinterp-few"]}
+    assert all_of_them(load(values=settings)) == [0, 1, 2]
+    assert most == 1
+
+
+def test_a_unit_that_takes_too_long_is_tried_again_and_then_told_in_one_line(server, tmp_path):
+    from flows.explain import explain
+
+    settings = {**tiny.settings(tmp_path), "sampling.latents": [0], "explain.explainer": "default"}
+    with Wire(lambda _: Answer(delay_s=30.0)) as wire:
+        asked = wire.deployment().model_dump(mode="json", exclude_none=True)
+        limits = {"flows.timeout_s": 1.0, "flows.retries": 1, "flows.retry_waits_s": [0.0]}
+        more = {"chat.explainer.deployments": [asked], "sampling.latents": [0], **limits}
+        config = load(values={**settings, **more})
+        steps.capture(config)
+        steps.sample(config)
+        with pytest.raises(TimeoutError, match=r"^not done within 1 s; what it committed stays$"):
+            explain(config)
+    assert wire.n_requests == 2
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't detect a suitable IP address:RuntimeWarning")
+def test_tasks_on_a_dask_cluster_write_what_plain_functions_write(server, tmp_path):
+    from distributed import LocalCluster
+
+    from flows.statistics import statistics
+
+    counted = "SELECT * FROM latents ORDER BY ALL"
+    plain, far = (planted_lake(str(tmp_path / name)).lake for name in ("plain", "far"))
+    steps.statistics(load(values={"lake": plain.root}))
+    with LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
+        settings = {"flows.runner": "dask", "flows.cluster": cluster.scheduler_address}
+        assert statistics(load(values={"lake": far.root, **settings})) > 0
+    assert far.sql(counted).fetchall() == plain.sql(counted).fetchall()
 
 
 def test_flow_module_has_help():
