@@ -9,7 +9,7 @@ PARITY ?= .venv-parity
 VLLM ?= .venv-vllm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test test-parity test-vllm check fix clean
+.PHONY: help demo docs install test test-flows test-parity test-vllm check fix clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,13 +17,19 @@ help: ## Show this list
 demo: $(VENV)/.all ## Set up .venv, then capture, explain, score and report on the shipped model
 	$(BIN)/lakeinterp demo --lake $(LAKE)
 
+docs: $(VENV)/.dev ## Build the manual as a site in docs/_build
+	PYTHONPATH=. $(BIN)/python -m sphinx -q -W -b html docs docs/_build
+
 install: $(VENV)/.dev ## Set up .venv with everything the tests and checks need
 
 # One process a core, one thread a process: the same work in half the time.
 test: $(VENV)/.dev ## Run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-test-parity: $(PARITY)/.done ## Compare coders with the packages that made them
+test-flows: $(VENV)/.dev ## Deploy the flows on a real Prefect server, let schedules fire, break things
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m server tests/flows
+
+test-parity: $(PARITY)/.done ## Compare coders and bridges with the packages of the other side
 	$(PARITY)/bin/python -m pytest -m parity -W ignore tests/parity
 
 test-vllm: $(VENV)/.dev $(VLLM)/.done ## Start a real vLLM on the CPU with a tiny model and ask it
@@ -40,7 +46,7 @@ fix: $(VENV)/.dev ## Format and repair what lint can repair
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment, the demo lake and caches
-	rm -rf $(VENV) $(PARITY) $(VLLM) $(LAKE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PARITY) $(VLLM) $(LAKE) docs/_build docs/reference build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -61,7 +67,11 @@ $(PARITY)/.done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(PARITY)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)" \
-		eai-sparsify sae-lens pytest pytest-timeout -e .
+		eai-sparsify sae-lens hypothesis pytest pytest-timeout -e .
+	$(PARITY)/bin/python -m pip install --quiet plotly scikit-learn blobfile boostedblob tiktoken orjson \
+		aiofiles asyncer faiss-cpu sentence-transformers bitsandbytes simple-parsing
+	$(PARITY)/bin/python -m pip install --quiet --no-deps \
+		eai-delphi neuron-explainer sae-dashboard circuit-tracer
 	@touch $@
 
 # A build of vLLM for CPUs; what it pulls in besides for sound and pictures is for CUDA and breaks it.

@@ -10,9 +10,10 @@ examples     for every latent with enough windows: 40 activating windows and 40 
              explainer, 50 and 50 for the scorers, audited and written
 one latent   from `lakeinterp.open` in a new process (after the imports) to the example rows of one
              latent; the best of several processes, and the median
-loop         for a random choice of latents, what the field's tools do for each: cut the corpus into
-             windows, find those that fire, lay their activations out, rank, draw 40 and 50 by
-             quantile and 50 of the silent windows; PyTorch on the same rows, in memory
+loop         for the latents of the first buckets, what the field's tools do: put the rows in the
+             order of the latents, and for each find the windows that fire, lay their activations
+             out, rank, make an example of each, draw 40 and 50 by quantile and 50 of the silent
+             windows; PyTorch on the same rows, in memory
 
 Memory is the peak of the resident set (VmHWM) of the step's process. CPU time is that of all its
 threads, so that a latent's share of it can be compared where other programs take a part of the
@@ -24,6 +25,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -190,7 +192,11 @@ def one_step(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def loop_step(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Make the examples of some latents one by one; reading rows and corpus is not counted."""
+    """Make the examples of some buckets' latents one by one.
+
+    A bucket stands for a file of the field's caches, in the order of the tokens. Reading it and the
+    corpus is not counted; putting it in the order of the latents is.
+    """
     import torch
 
     from lakeinterp.lake import Lake
@@ -199,47 +205,63 @@ def loop_step(arguments: argparse.Namespace) -> dict[str, Any]:
     with lake.connect() as con:
         tokens = con.sql("SELECT unnest(tokens) AS t FROM sequences ORDER BY sequence").fetchnumpy()
         text = torch.from_numpy(tokens["t"]).view(-1, window)
-        generator = torch.Generator().manual_seed(0)
-        chosen = torch.randperm(16_384, generator=generator)[: arguments.loop_latents].tolist()
-        query = "SELECT token, value FROM activations WHERE bucket = $b AND latent = $l"
-        seconds, cpu, n = 0.0, 0.0, 0
-        for latent in chosen:
-            rows = con.execute(query, {"b": latent // 256, "l": latent}).fetchnumpy()
-            token, value = torch.from_numpy(rows["token"]), torch.from_numpy(rows["value"])
+        query = "SELECT latent, token, value FROM activations WHERE bucket = $b ORDER BY token"
+        seconds, cpu, n, bucket = 0.0, 0.0, 0, 0
+        while n < arguments.loop_latents:
+            found = con.execute(query, {"b": bucket}).fetchnumpy()
+            rows = [torch.from_numpy(found[name]) for name in ("latent", "token", "value")]
             start, used = time.perf_counter(), time.process_time()
-            n += loop_latent(text, token, value)
+            n += loop_bucket(text, *rows)
             seconds += time.perf_counter() - start
             cpu += time.process_time() - used
+            bucket += 1
     return {"seconds": seconds, "cpu": cpu, "latents": n, "mib": peak_mib()}
+
+
+def loop_bucket(
+    text: torch.Tensor, latent: torch.Tensor, token: torch.Tensor, value: torch.Tensor
+) -> int:
+    """Return how many latents of a bucket have windows enough to be drawn for."""
+    import torch
+
+    order = latent.argsort(stable=True)
+    sizes = torch.unique_consecutive(latent[order], return_counts=True)[1].tolist()
+    parts = zip(token[order].split(sizes), value[order].split(sizes), strict=True)
+    return sum(loop_latent(text, *part) for part in parts)
 
 
 def loop_latent(text: torch.Tensor, token: torch.Tensor, value: torch.Tensor) -> int:
     """Return 1 if a latent has windows enough to be drawn for, 0 if not.
 
-    Windows are cut across documents, explainer and scorer draw from the same ones, and nothing is
-    checked: what is measured is the least that such a loop does.
+    Every window that fires becomes an example, strongest first, before any is drawn. Windows are
+    cut across documents, explainer and scorer draw from the same ones, negatives are drawn with
+    replacement, and nothing is checked, turned into text or written: the least that such a loop
+    does.
     """
     import torch
 
     window = text.shape[1]
-    number, place = torch.unique(token // window, return_inverse=True)
+    number, place, n_each = torch.unique_consecutive(
+        token // window, return_inverse=True, return_counts=True
+    )
     if len(number) < 20:
         return 0
     laid_out = torch.zeros(len(number), window)
     laid_out[place, token % window] = value
-    order = laid_out.max(dim=1).values.argsort(descending=True)
-    shown, values = text[number[order]], laid_out[order]
+    order = torch.segment_reduce(value, "max", lengths=n_each).argsort(descending=True)
+    every = list(zip(text[number[order]], laid_out[order], strict=True))
     drawn: list[tuple[list[int], list[float]]] = []
     for n in (40, 50):
-        for group in torch.tensor_split(torch.arange(len(number)), 10):
-            chosen = group[torch.randperm(len(group))[: n // 10]].tolist()
-            drawn += [(shown[i].tolist(), values[i].tolist()) for i in chosen]
+        for q in range(10):
+            group = every[q * len(every) // 10 : (q + 1) * len(every) // 10]
+            chosen = random.sample(group, min(len(group), n // 10))
+            drawn += [(shown.tolist(), values.tolist()) for shown, values in chosen]
     silent = torch.ones(len(text), dtype=torch.bool)
     silent[number] = False
     left = silent.nonzero().squeeze(1)
     if len(left):
-        chosen = left[torch.randint(0, len(left), (50,))].tolist()
-        drawn += [(text[i].tolist(), [0.0] * window) for i in chosen]
+        negatives = text[left[torch.randint(0, len(left), (50,))]]
+        drawn += [(shown.tolist(), [0.0] * window) for shown in negatives]
     return 1
 
 

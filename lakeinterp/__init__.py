@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lakeinterp.config import Config
     from lakeinterp.errors import LakeinterpError
     from lakeinterp.lake import Lake
+    from lakeinterp.opened import OpenedLake
 
 __version__ = "0.1.0"
 __all__ = ["Config", "Lake", "LakeinterpError", "__version__", "open"]
@@ -21,16 +22,16 @@ _LAZY = {
 }
 
 
-def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> Lake:
+def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> OpenedLake:
     """Open a lake for reading and writing; `path` is a folder or an object-store URL.
 
     Raises:
         NotFound: there is no lake at this place.
     """
     from lakeinterp.errors import NotFound
-    from lakeinterp.lake import Lake
+    from lakeinterp.opened import OpenedLake
 
-    lake = Lake(path, storage_options=storage_options)
+    lake = OpenedLake(path, storage_options=storage_options)
     if not lake.is_there():
         raise NotFound("lake", str(path), hint="no table is there; `lakeinterp capture` makes one")
     return lake

@@ -6,13 +6,16 @@ Nothing heavy is imported until a command runs. Exit codes: 0 done; 2 something 
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, NoReturn
 
 from cyclopts import App, CycloptsError, Group
 
+from lakeinterp import logs
 from lakeinterp.errors import LakeinterpError
 
 if TYPE_CHECKING:
@@ -33,15 +36,19 @@ _COMMANDS = (
     ("sample", _PIPELINE, "Compute latent statistics and draw examples for each latent."),
     ("explain", _PIPELINE, "Say what each latent means."),
     ("score", _PIPELINE, "Say how far each explanation can be trusted."),
+    ("rescore", _PIPELINE, "Do again what more tokens, new settings or time made out of date."),
     ("report", _PIPELINE, "Print the results and write the page."),
     ("compare", _PIPELINE, "Compare two explainers, judges, coders or captures, with intervals."),
     ("examples", _LAKE, "Print a latent's examples, shaded by activation."),
+    ("serve", _LAKE, "Serve a read-only web page over the lake."),
     ("sql", _LAKE, "Run one read-only SQL statement over the lake's tables."),
     ("status", _LAKE, "Show what the lake holds and what is unfinished."),
+    ("stale", _LAKE, "Show what is out of date, why, and what redoing it would cost."),
+    ("drift", _LAKE, "Show how latents and their scores changed over time."),
     ("replies", _LAKE, "List, show, count and export what language models said."),
     ("compact", _LAKE, "Merge many small files into few."),
     ("import", _LAKE, "Read what another tool has stored, a cache of delphi for example."),
-    ("export", _LAKE, "Write a capture in another tool's format."),
+    ("export", _LAKE, "Write what the lake holds in another tool's format."),
     ("vacuum", _LAKE, "Delete files that no commit names any more."),
     ("forget", _LAKE, "Take a capture and all that was made from it out of the lake."),
     ("llm", _TOOL, "Serve a language model with vLLM, or ask through batch files."),
@@ -50,6 +57,8 @@ _COMMANDS = (
     ("config", _TOOL, "Show every setting with its value and what it means."),
     ("version", _TOOL, "Print the version."),
 )
+
+_LOG_JSON = "--log-json"
 
 _TARGETS = {
     "import": "lakeinterp.commands.importing:import_",
@@ -89,9 +98,14 @@ def run(arguments: Sequence[str], app: App | None = None) -> int:
         arguments: What follows the program's name.
         app: Another application than lakeinterp's own, for example a flow's.
     """
+    with logs.run(), logs.as_json() if _LOG_JSON in arguments else nullcontext():
+        return _run(arguments, app or make_app())
+
+
+def _run(arguments: Sequence[str], app: App) -> int:
     wants_traceback = "--traceback" in arguments
     try:
-        result = (app or make_app())(list(arguments), exit_on_error=False, print_error=False)
+        result = app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as exc:
         return _fail(" ".join(str(exc).split()), 2, "see lakeinterp --help")
     except LakeinterpError as exc:
@@ -122,6 +136,9 @@ def _forget_output() -> None:
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:
+    if logs.is_json():
+        logging.getLogger("lakeinterp").error("%s", message, extra={"exit_code": code})
+        return code
     tail = f"\n({hint})" if hint else ""
     sys.stderr.write(f"error: {message}{tail}\n")
     return code

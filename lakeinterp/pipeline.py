@@ -12,12 +12,10 @@ import sys
 from collections import Counter
 from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
-from uuid import uuid4
 
-from lakeinterp import registry, subject
+from lakeinterp import logs, registry, subject, telemetry
 from lakeinterp.errors import ConfigError
-from lakeinterp.lake import Lake, queries, units, where
-from lakeinterp.terms import now
+from lakeinterp.lake import Lake, units, where
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -64,8 +62,8 @@ class Asked(NamedTuple):
 
 
 def new_run() -> str:
-    """Return an id for the rows of one run: its time and something random."""
-    return f"{now():%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    """Return the id of the run that is on, or a new one: its time and something random."""
+    return logs.run_id() or logs.new_id()
 
 
 def needs_chat(config: Config, step: Literal["explain", "score"]) -> bool:
@@ -81,10 +79,11 @@ def needs_chat(config: Config, step: Literal["explain", "score"]) -> bool:
 
 @contextmanager
 def served(config: Config) -> Iterator[Config]:
-    """Start vLLM for a block if `chat.vllm.model` names a model and explaining or scoring asks one.
+    """Have vLLM in a block if `chat.vllm.model` names a model and explaining or scoring asks one.
 
-    `explain` and `score` do so for themselves; around both, it is started once. It is stopped
-    however the block ends.
+    It is started by the first request, so not at all where the lake has every reply; at once where
+    other processes ask. `explain` and `score` do so for themselves; around both, it is started
+    once. It is stopped however the block ends.
 
     Yields:
         The settings with the server as a deployment: plain values for tasks and processes.
@@ -99,7 +98,8 @@ def served(config: Config) -> Iterator[Config]:
     from lakeinterp.chat.vllm import served as served_chat
 
     _free_devices()
-    with served_chat(config.chat) as chat:
+    is_own = config.chat.workers == 1 and config.flows.runner == "threads"
+    with served_chat(config.chat, at_first_request=is_own) as chat:
         yield config.model_copy(update={"chat": chat})
 
 
@@ -113,6 +113,7 @@ def explain(
     progress: UnitDone | None = None,
     chat: Chat | None = None,
     watch: Callable[[ChatStats], None] | None = None,
+    within_s: float | None = None,
 ) -> Asked:
     """Explain one unit, or every unit of a capture.
 
@@ -125,8 +126,11 @@ def explain(
         progress: Called after each unit with the rows it wrote, by status.
         chat: Asked in place of the configured models.
         watch: Given the chat's counts before the first call; they grow while the step runs.
+        within_s: Seconds after which the step stops where it is; processes of `chat.workers` have
+            no such limit.
 
     Raises:
+        TimeoutError: `within_s` is over; what was committed and what was paid for stays.
         ConfigError: a model is needed and none is configured, or a hookpoint is not sampled yet.
     """
     capture = check_sampled(config, capture, hookpoints) if unit is None else None
@@ -143,7 +147,7 @@ def explain(
     with _served_to(config, "explain", chat) as config:
         if capture is not None and _is_shared(config, "explain", chat):
             return _shared_out(config, "explain", capture, hookpoints, run, progress, watch)
-        return asyncio.run(_with_chat(config, "explain", work, chat, watch))
+        return asyncio.run(_within(within_s, _with_chat(config, "explain", work, chat, watch)))
 
 
 def score(
@@ -156,6 +160,7 @@ def score(
     progress: UnitDone | None = None,
     chat: Chat | None = None,
     watch: Callable[[ChatStats], None] | None = None,
+    within_s: float | None = None,
 ) -> Asked:
     """Score one unit, or every unit of a capture; arguments as `explain`.
 
@@ -178,7 +183,7 @@ def score(
     with _served_to(config, "score", chat) as config:
         if capture is not None and _is_shared(config, "score", chat):
             return _shared_out(config, "score", capture, hookpoints, run, progress, watch)
-        return asyncio.run(_with_chat(config, "score", work, chat, watch))
+        return asyncio.run(_within(within_s, _with_chat(config, "score", work, chat, watch)))
 
 
 def submit(
@@ -289,10 +294,25 @@ def _shared_out(
 
     lake = Lake(config.lake, storage_options=config.store_options())
     found = units.units(lake, capture, hookpoints)
-    counts, stats = workers.over_units(config, step, found, run=run, progress=progress, watch=watch)
+    with telemetry.span(step):
+        counts, stats = workers.over_units(
+            config, step, found, run=run, progress=progress, watch=watch
+        )
     if step == "score":
         finish(config, capture, hookpoints, run=run)
+    telemetry.asked(step, counts, stats)
     return Asked(counts, str(stats))
+
+
+async def _within(seconds: float | None, work: Awaitable[Asked]) -> Asked:
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await work
+    except TimeoutError:
+        if seconds is None or not limit.expired():
+            raise
+        raise TimeoutError(f"not done within {seconds:g} s; what it committed stays") from None
 
 
 async def _with_chat(
@@ -311,7 +331,9 @@ async def _with_chat(
             stored = await stack.enter_async_context(open_chat(lake, config.chat, chat=chat))
             if watch is not None:
                 watch(stored.stats)
-        counts = await work(lake, stored)
+        with telemetry.span(step):
+            counts = await work(lake, stored)
+    telemetry.asked(step, counts, stored.stats if stored else None)
     return Asked(counts, str(stored.stats) if stored else "")
 
 
@@ -368,16 +390,15 @@ def check_explained(config: Config, capture: str | None, hookpoints: Sequence[st
         ConfigError: a hookpoint has chosen latents and no explanation to score, or is not sampled.
         NotFound: there is no such capture, hookpoint, explainer or scorer.
     """
+    from lakeinterp.score.planning import explained
+
     needs_chat(config, "score")
     name = check_sampled(config, capture, hookpoints)
     lake = Lake(config.lake, storage_options=config.store_options())
-    explainer, sample = config.explain.explainer, units.sample_id(lake, name, config.sampling)
-    with lake.connect(explanations=where(capture=name)) as con:
-        query = queries.load("score/explained")
-        rows = query.run(con, capture=name, explainer=explainer, sample=sample).fetchall()
-    explained = {hookpoint for (hookpoint,) in rows}
-    for unit in units.units(lake, name, hookpoints):
-        if unit.hookpoint in explained:
+    explainer, found = config.explain.explainer, units.units(lake, name, hookpoints)
+    done = explained(lake, config, name, {unit.hookpoint for unit in found})
+    for unit in found:
+        if unit.hookpoint in done:
             continue
         if units.selected_latents(lake, unit, config.sampling):
             raise ConfigError(

@@ -39,6 +39,10 @@ def test_lake_comes_from_the_command_then_the_environment_then_the_default(monke
         ("lake.x=3", r"lake: .*string"),
         ("capture.dtype=int4", r"capture\.dtype: .*'float32'"),
         ("explain.highlight_above=2", r"explain\.highlight_above: .*less than or equal to 1"),
+        (
+            'chat.judge.deployments=[{model="hosted_vllm/a", api_base=""}]',
+            r"deployments\.0\.api_base: .*at least 1 character",
+        ),
     ],
 )
 def test_wrong_setting_is_refused_by_name(override, message):

@@ -12,19 +12,22 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lakeinterp"
 BASE = {"errors", "terms", "fingerprint", "config", "registry", "prompts", "rules", "work", "hub"}
-BASE |= {"embedder"}
+BASE |= {"embedder", "logs", "telemetry"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
-    "__init__": BASE | {"lake"},
+    "__init__": BASE | {"lake", "opened"},
+    "opened": BASE | {"lake", "report"},
     "__main__": {"cli"},
-    "cli": {"errors", "registry", "commands"},
+    "cli": {"errors", "registry", "commands", "logs"},
     "commands": BASE
     | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"}
-    | {"demo", "pipeline", "bridges"},
+    | {"demo", "pipeline", "steps", "bridges", "web", "rescore"},
     "pipeline": BASE
     | {"lake", "corpus", "coders", "capture", "sampling", "chat", "explain", "score", "report"}
     | {"workers", "subject"},
+    "rescore": BASE | {"lake", "capture", "sampling", "chat", "explain", "score", "pipeline"},
     "workers": BASE | {"lake", "chat", "explain", "score"},
+    "steps": BASE | {"lake", "capture", "sampling", "report"},
     "lake": BASE,
     "corpus": BASE | {"lake", "demo"},
     "coders": BASE,
@@ -33,9 +36,10 @@ MAY_IMPORT = {
     "chat": BASE | {"lake"},
     "subject": BASE | {"lake", "corpus", "coders", "capture"},
     "explain": BASE | {"lake", "chat", "subject", "score"},
-    "score": BASE | {"lake", "chat", "subject"},
+    "score": BASE | {"lake", "chat", "subject", "explain"},
     "report": BASE | {"lake"},
-    "bridges": BASE | {"lake", "corpus"},
+    "web": BASE | {"lake", "report"},
+    "bridges": BASE | {"lake", "corpus", "sampling", "chat", "score", "subject"},
     "demo": BASE,
 }
 HEAVY = {"torch", "transformers", "nnsight", "datasets", "litellm", "prefect"}

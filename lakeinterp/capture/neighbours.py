@@ -66,12 +66,7 @@ def write_neighbours(
     row = lake.capture(capture)
     stamp = int(digest([row["coder_revision"], sampling.n_nearest]), 16) >> 2 | 1
     found = units(lake, row["capture"], hookpoints)
-    todo = {
-        (unit, side)
-        for unit in found
-        for side in sides
-        if lake.committed("neighbours", neighbours_app(unit, side)) != stamp
-    }
+    todo = _stale(lake, found, sides, stamp)
     if not todo:
         return 0
     coders = _coders(row["config"], row["coder_revision"])
@@ -87,6 +82,18 @@ def write_neighbours(
                     if progress:
                         progress(unit, n_done, len(todo))
     return n_done
+
+
+def _stale(
+    lake: Lake, found: Sequence[Unit], sides: Sequence[Side], stamp: int
+) -> set[tuple[Unit, Side]]:
+    """Return the units and methods whose rows are not there or were made from something else."""
+    return {
+        (unit, side)
+        for unit in found
+        for side in sides
+        if lake.committed("neighbours", neighbours_app(unit, side)) != stamp
+    }
 
 
 def _coders(captured: str, revision: str) -> CoderFolder:

@@ -132,15 +132,12 @@ def values(
 
 def run(config: Config) -> Captured:
     """Capture with a progress bar and say what was done."""
-    from lakeinterp.capture import capture as capture_now
+    from lakeinterp import steps
     from lakeinterp.commands.progress import CaptureProgress
-    from lakeinterp.lake import Lake
 
     start = time.monotonic()
     with CaptureProgress() as progress:
-        done = capture_now(
-            Lake(config.lake, storage_options=config.store_options()), config, progress=progress
-        )
+        done = steps.capture(config, progress)
     seconds = time.monotonic() - start
     out = console()
     if done.n_shards:

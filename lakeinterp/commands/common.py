@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from lakeinterp import config as settings
+from lakeinterp import logs
 from lakeinterp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from lakeinterp.config import Config
     from lakeinterp.lake import Lake
+
+_LOG_WIDTH = 10_000
+"""Of lines that nobody looks at on a screen: none is folded."""
 
 
 @Parameter(name="*", group="Common")
@@ -54,6 +58,14 @@ class Common:
     traceback: Annotated[
         bool,
         Parameter(help="Show where an error comes from.", negative=(), show_default=False),
+    ] = False
+    log_json: Annotated[
+        bool,
+        Parameter(
+            help="Write progress, warnings and errors as JSON lines, each with the run's id.",
+            negative=(),
+            show_default=False,
+        ),
     ] = False
 
     def load(self, values: Mapping[str, object] | None = None) -> Config:
@@ -130,6 +142,10 @@ HookpointsOption = Annotated[
 def console(*, stderr: bool = False) -> Console:
     """Return a console for people: standard output, or standard error for progress."""
     from rich.console import Console
+
+    if stderr and logs.is_json():
+        lines = logs.lines("lakeinterp.progress")
+        return Console(file=lines, highlight=False, soft_wrap=True, width=_LOG_WIDTH)
 
     class _Console(Console):
         def on_broken_pipe(self) -> None:

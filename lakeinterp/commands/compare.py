@@ -13,7 +13,11 @@ _DEFAULT = Common()
 
 def compare(
     a: Annotated[
-        str, Parameter(help="A capture, explainer or scorer, or several of them: 'demo pattern'.")
+        str,
+        Parameter(
+            help="A capture, explainer or scorer, or several of them: 'demo pattern'; "
+            "'scorer=pattern' where an explainer has the name too."
+        ),
     ],
     b: Annotated[str, Parameter(help="What is compared with it.")],
     /,

@@ -33,6 +33,14 @@ SourceOption = Annotated[
         "lake. [setting: explain.source]"
     ),
 ]
+TakenOption = Annotated[
+    str | None,
+    Parameter(
+        name="--source-explainer",
+        help="Whose explanations `borrowed` and `random` take, and `loaded` from a lake; needed if "
+        "there are several. [setting: explain.source_explainer]",
+    ),
+]
 PromptsOption = Annotated[
     str | None,
     Parameter(
@@ -46,6 +54,7 @@ def explain(
     *,
     explainer: ExplainerOption = None,
     source: SourceOption = None,
+    source_explainer: TakenOption = None,
     prompts: PromptsOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
@@ -57,7 +66,12 @@ def explain(
 
     Latents that have an explanation with the same settings are skipped; failed calls are retried.
     """
-    values = {"explain.explainer": explainer, "explain.source": source, **with_prompts(prompts)}
+    values = {
+        "explain.explainer": explainer,
+        "explain.source": source,
+        "explain.source_explainer": source_explainer,
+        **with_prompts(prompts),
+    }
     config = common.load({**values, **chosen.values(), **asking.values()})
     return run(config, capture, hookpoints)
 

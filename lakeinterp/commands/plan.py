@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import resource
 import sys
 import tempfile
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Parameter
 
+from lakeinterp import registry
 from lakeinterp.commands.capture import (
     CoderArgument,
     DatasetOption,
@@ -156,11 +159,11 @@ def _outlook(config: Config, small: Config, lake: Lake, n_seen: int, clock: _Clo
     latents = _latents(lake, config, n_tokens / n_seen)
     if not (pipeline.needs_chat(config, "explain") or pipeline.needs_chat(config, "score")):
         return Outlook(**found, n_latents=latents)  # type: ignore[arg-type]
-    asked, n_probes = _probe(lake, small)
-    if not n_probes:
+    probed = _probe(lake, small)
+    if not probed.n_latents:
         note = "no latent of the slice has enough windows to write prompts; raise --slice-tokens"
         return Outlook(**found, n_latents=latents, note=note)  # type: ignore[arg-type]
-    calls = _calls(asked, n_probes, latents)
+    calls = _calls(probed, latents)
     usd = {route: _usd(config, route, calls) for route in calls["calls"]}
     return Outlook(**found, n_latents=latents, **calls, usd=usd)  # type: ignore[arg-type]
 
@@ -273,8 +276,18 @@ class _Asked(NamedTuple):
     max_tokens: int
 
 
-def _probe(lake: Lake, small: Config) -> tuple[list[_Asked], int]:
-    """Write all prompts of some latents; return them and the number of latents."""
+class _Probed(NamedTuple):
+    """The questions about some latents."""
+
+    n_latents: int
+    most: Sequence[_Asked] = ()
+    """If no two replies are alike, and the judge finds something wrong with every explanation."""
+    fewest: Sequence[_Asked] = ()
+    """If the explainer always says the same, and nothing is found to be wrong with it."""
+
+
+def _probe(lake: Lake, small: Config) -> _Probed:
+    """Write all prompts of some latents of the slice."""
     from lakeinterp import pipeline
     from lakeinterp.chat import ScriptedChat
     from lakeinterp.lake import queries, units
@@ -289,42 +302,84 @@ def _probe(lake: Lake, small: Config) -> tuple[list[_Asked], int]:
         )
         latents = tuple(latent for latent, _ in busiest.fetchall())
     if not latents:
-        return [], 0
+        return _Probed(0)
     chosen = {"latents": latents, "max_latents": None, "where": ""}
-    sampling = small.sampling.model_copy(update=chosen)
-    probed = small.model_copy(update={"sampling": sampling})
+    probed = small.model_copy(update={"sampling": small.sampling.model_copy(update=chosen)})
     sample(lake, probed, capture=_NAME, hookpoints=[hookpoint])
-    asked: list[_Asked] = []
-    chat = ScriptedChat(_recorder(asked))
-    given = {"run": _NAME, "capture": _NAME, "hookpoints": [hookpoint], "chat": chat}
-    pipeline.explain(probed, **given)  # type: ignore[arg-type]
-    pipeline.score(probed, **given)  # type: ignore[arg-type]
-    return asked, len(latents)
+    given = {"run": _NAME, "capture": _NAME, "hookpoints": [hookpoint]}
+    asks = pipeline.needs_chat(small, "explain")
+    asked: dict[bool, list[_Asked]] = {}
+    for is_same in (True, False):
+        asked[is_same] = []
+        other = _with_texts(probed, int(is_same))
+        chat = ScriptedChat(_explaining(asked[is_same], is_same=is_same))
+        pipeline.explain(other, **given, chat=chat)  # type: ignore[arg-type]
+        asked[is_same] *= asks
+    judged: list[_Asked] = []
+    chat = ScriptedChat(_judging(judged))
+    pipeline.score(_with_texts(probed, 0), **given, chat=chat)  # type: ignore[arg-type]
+    return _Probed(len(latents), [*asked[False], *judged], [*asked[True], *judged])
 
 
-def _recorder(asked: list[_Asked]) -> Callable[[Request], str | Reply]:
-    """Return a script that notes each question; judges get no answer and are asked once more."""
+def _with_texts(config: Config, more: int) -> Config:
+    """Return settings whose explainer has something to say about latents of a new lake.
 
-    def answer(request: Request) -> str:
-        if not any(message.role == "assistant" for message in request.messages):
-            n_characters = sum(len(message.content) for message in request.messages)
-            asked.append(_Asked(request.route, n_characters, request.max_tokens))
-        # All different: a question that was asked before would be answered from the lake.
-        return f'{{"explanation": "words about subject {len(asked)}, in texts of one kind"}}'
+    Args:
+        config: The settings.
+        more: Other explanations for every number; added to the longest reply.
+    """
+    explain = config.explain
+    update: dict[str, object] = {"max_tokens": explain.max_tokens + more}
+    if registry.resolve("explainer", explain.explainer).takes_texts:
+        update["explainer"] = "default"
+    return config.model_copy(update={"explain": explain.model_copy(update=update)})
+
+
+def _noted(asked: list[_Asked], request: Request) -> None:
+    n_characters = sum(len(message.content) for message in request.messages)
+    asked.append(_Asked(request.route, n_characters, request.max_tokens))
+
+
+def _explaining(asked: list[_Asked], *, is_same: bool) -> Callable[[Request], str | Reply]:
+    """Return a script that notes each question and explains; a judge takes everything to fit.
+
+    Where the explainer always says the same the judge gives no answer, and finds no fault.
+    """
+
+    def answer(request: Request) -> str | Reply:
+        if request.route == "judge" and is_same:
+            return _judging(asked)(request)
+        _noted(asked, request)
+        if request.route == "judge":
+            texts = re.findall(r"^\d+: ", request.messages[-1].content, re.MULTILINE)
+            return json.dumps({"labels": [1] * len(texts)})
+        n = 0 if is_same else len(asked)
+        return json.dumps({"explanation": f"words about subject {n}, in texts of one kind"})
 
     return answer
 
 
-def _calls(
-    asked: Sequence[_Asked], n_probes: int, latents: Interval
-) -> dict[str, dict[str, Interval]]:
+def _judging(asked: list[_Asked]) -> Callable[[Request], Reply]:
+    """Return a script that notes each question and answers none, so that all are asked."""
+
+    def answer(request: Request) -> Reply:
+        from lakeinterp.chat import Reply
+
+        _noted(asked, request)
+        return Reply(key="", status="http_error", text=None, reason="a plan asks nobody")
+
+    return answer
+
+
+def _calls(probed: _Probed, latents: Interval) -> dict[str, dict[str, Interval]]:
     """Project the probes' questions on all latents, by route."""
     found: dict[str, dict[str, Interval]] = {"calls": {}, "prompt_tokens": {}, "reply_tokens": {}}
     few, usual, many = _CHARACTERS
-    for route in sorted({question.route for question in asked}):
-        mine = [question for question in asked if question.route == route]
-        each = len(mine) / n_probes
-        calls = latents.times(each, each, each)
+    for route in sorted({question.route for question in probed.most}):
+        mine = [question for question in probed.most if question.route == route]
+        fewest = sum(question.route == route for question in probed.fewest) / probed.n_latents
+        each = len(mine) / probed.n_latents
+        calls = latents.times(min(fewest, each), each, each)
         length = bootstrap([question.n_characters for question in mine])
         longest = max(question.max_tokens for question in mine)
         found["calls"][route] = calls

@@ -26,15 +26,35 @@ CompareOption = Annotated[
 ]
 
 
+PlotsOption = Annotated[
+    Path | None, Parameter(help="Folder for the plots as files of their own, SVG and PNG.")
+]
+TablesOption = Annotated[
+    Path | None, Parameter(help="Folder for the page's tables as CSV and Parquet.")
+]
+
+
 def report(
     *,
     output: OutputOption = None,
     capture: CaptureOption = None,
     compare: CompareOption = None,
+    plots: PlotsOption = None,
+    tables: TablesOption = None,
     common: Common = _DEFAULT,
 ) -> None:
     """Print the results and write the page: one file that needs nothing else."""
-    run(common.load(), capture, output, compare)
+    config = common.load()
+    run(config, capture, output, compare)
+    if plots is None and tables is None:
+        return
+    from lakeinterp.report.files import write_plots, write_tables
+
+    lake, out = common.open(config), console()
+    for folder, write in ((plots, write_plots), (tables, write_tables)):
+        if folder is not None:
+            found = write(lake, folder, config, capture=capture)
+            out.print(f"{len(found)} files in {folder}", soft_wrap=True, markup=False)
 
 
 def run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lakeinterp.commands.common import (
@@ -42,13 +41,12 @@ def sample(
 
 def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> None:
     """Sample with a progress bar and say what was found."""
+    from lakeinterp import steps
     from lakeinterp.commands.progress import UnitProgress
-    from lakeinterp.lake import Lake
-    from lakeinterp.sampling import sample as sample_now
     from lakeinterp.sampling import similar
 
     start = time.monotonic()
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = steps.open_lake(config)
     if similar.needed(config.sampling):
         with UnitProgress("embed", "windows") as embedded:
             similar.prepare(lake, capture, config.sampling, progress=embedded)
@@ -57,23 +55,7 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
         def progress(step: str, unit: Unit, done: int, total: int) -> None:
             bar(done, total, f"{step} {unit.hookpoint}")
 
-        if config.sampling.needs_coder:
-            from lakeinterp.capture.neighbours import write_neighbours
-
-            write_neighbours(
-                lake,
-                config,
-                capture=capture,
-                hookpoints=hookpoints,
-                progress=partial(progress, "neighbours"),
-            )
-        done = sample_now(
-            lake,
-            config,
-            capture=capture,
-            hookpoints=hookpoints,
-            progress=progress,
-        )
+        done = steps.sample(config, capture, hookpoints, progress)
     total = {
         name: sum(getattr(unit, name) for unit in done)
         for name in ("n_latents", "n_ok", "n_rare", "n_dead", "n_dense", "n_drawn", "n_examples")

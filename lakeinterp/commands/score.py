@@ -31,7 +31,10 @@ ScorersOption = Annotated[
 ]
 JudgedOption = Annotated[
     str | None,
-    Parameter(help="Whose explanations are judged. [setting: explain.explainer]"),
+    Parameter(
+        help="Whose explanations are judged: those made with the present explain settings, or the "
+        "newest where there are none. [setting: explain.explainer]"
+    ),
 ]
 
 

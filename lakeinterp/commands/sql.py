@@ -29,7 +29,7 @@ def sql(
     """Run one read-only SQL statement over the lake's tables.
 
     The tables are views: captures, hookpoints, sequences, vocabulary, activations, latents,
-    neighbours, examples, explanations, judgements, scores, replies.
+    neighbours, history, examples, explanations, judgements, scores, replies.
     """
     from lakeinterp.report.output import format_of, write_result
 

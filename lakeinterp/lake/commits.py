@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
+from lakeinterp import logs
 from lakeinterp.errors import Conflict
 from lakeinterp.lake import schema as schemas
 from lakeinterp.lake.faults import translated
@@ -16,13 +17,13 @@ from lakeinterp.lake.faults import translated
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
     from deltalake.transaction import AddAction
 
     from lakeinterp.lake.store import Store, Written
 
 ATTEMPTS = 20
-_LONGEST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 2.0
 _REMOVALS = "lakeinterp/removals"
 """Counts the commits that take files away: two at one time cannot both succeed."""
 
@@ -58,11 +59,14 @@ def retried(name: str, attempt: Callable[[], T]) -> T:
     reason = ""
     with translated(name):
         for n in range(ATTEMPTS):
+            began = time.monotonic()
             try:
                 return attempt()
             except CommitFailedError as exc:
                 reason = str(exc)
-            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, 0.005 * 2**n)))
+            # Others need as long as this attempt took, which in a large table is long.
+            wait = (0.005 + 3 * (time.monotonic() - began)) * 2**n
+            time.sleep(random.uniform(0, min(_LONGEST_WAIT_S, wait)))
     raise Conflict(
         f"{name}: other writers won {ATTEMPTS} commits in a row; run it again ({reason})"
     )
@@ -118,18 +122,36 @@ def added(file: Written, *, data_change: bool = True) -> AddAction:
     return AddAction(file.path, file.n_bytes, file.partition, now_ms, data_change, _stats(file))
 
 
-def commit(delta: DeltaTable, name: str, actions: Sequence[Any], apps: Mapping[str, int]) -> None:
-    """Make actions visible as one, with the versions of application ids."""
+def properties(apps: Mapping[str, int]) -> CommitProperties:
+    """Return what every commit carries: versions of application ids, and the run that makes it.
+
+    The run stands as `lakeinterp.run` in the table's history, which so names it for every row.
+    """
     from deltalake import CommitProperties, Transaction
 
+    return CommitProperties(
+        custom_metadata={"lakeinterp.run": run} if (run := logs.run_id()) else None,
+        app_transactions=[Transaction(*item) for item in apps.items()],
+    )
+
+
+def commit(delta: DeltaTable, name: str, actions: Sequence[Any], apps: Mapping[str, int]) -> None:
+    """Make actions visible as one, with the versions of application ids.
+
+    Raises:
+        CommitFailedError: the table is not at its newest version; see `retried`. The package would
+            look at each newer commit and try again, which takes it the time of opening the table
+            for each, and again at the next.
+    """
     definition = schemas.table(name)
-    stamps = [Transaction(app, version) for app, version in apps.items()]
+    stamp = properties(apps)
+    stamp.max_commit_retries = 0
     delta.create_write_transaction(
         list(actions),
         mode="append",
         schema=definition.schema,
         partition_by=list(definition.partition) or None,
-        commit_properties=CommitProperties(app_transactions=stamps),
+        commit_properties=stamp,
     )
 
 

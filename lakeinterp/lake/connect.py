@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from lakeinterp.lake.tables import Lake
 
+_EXPLAIN = re.compile(r"^\s*EXPLAIN(\s+ANALYZE)?(\s*\([^()]*\))?", re.IGNORECASE)
+_PARAMETER = re.compile(r"\$\w+|\?")
 _READING = {
     duckdb.StatementType.SELECT,
     duckdb.StatementType.EXPLAIN,
@@ -77,21 +80,71 @@ def refresh(con: duckdb.DuckDBPyConnection, lake: Lake, name: str, where: str | 
 
 def read_only(lake: Lake, query: str) -> duckdb.DuckDBPyRelation:
     """Run one statement that can only read the lake's own files; see `Lake.sql`."""
-    con = connect(lake)
+    con = database(lake)
     lock(con, lake)
+    require_reading(con, query)
+    show(con, lake, query)
+    try:
+        return con.sql(query)
+    except duckdb.Error as exc:
+        raise query_error(exc) from exc
+
+
+def show(con: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> None:
+    """Give a new connection all macros and a view of every table, for one statement.
+
+    Only the tables that the statement names are looked up in the lake: listing the files of
+    one can take longer than the statement. The others have their columns and refuse to be read.
+    """
+    for definition in schemas.TABLES.values():
+        columns = ", ".join(f'"{c}" {t}' for c, t in _types(definition).items())
+        con.execute(f"CREATE TABLE {definition.name} ({columns})")
+    for name in queries.names("macros"):
+        queries.load(name).run(con)
+    try:
+        named = {name.lower() for name in con.get_table_names(_PARAMETER.sub("NULL", query))}
+    except duckdb.Error:  # what is wrong with it is told when it runs
+        named = set(schemas.TABLES)
+    for name, definition in schemas.TABLES.items():
+        con.execute(f"DROP TABLE {name}")
+        con.execute(_view(definition, lake.files(name)) if name in named else _unread(definition))
+
+
+def require_reading(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
+    """Return the one statement that a text holds.
+
+    Raises:
+        QueryError: it holds none, several, or one that does more than read.
+    """
     try:
         statements = con.extract_statements(query)
     except duckdb.Error as exc:
         raise query_error(exc) from exc
     if len(statements) != 1:
         raise QueryError(f"give one statement, not {len(statements)}")
-    if statements[0].type not in _READING:
-        kind = statements[0].type.name
-        raise QueryError(f"the lake is read-only here: {kind} is refused, SELECT is not")
+    kinds = [statements[0].type]
+    if kinds[0] == duckdb.StatementType.EXPLAIN:
+        # EXPLAIN ANALYZE runs what it explains, which may be a COPY into the lake.
+        kinds += _explained(con, statements[0].query)
+    if refused := [kind.name for kind in kinds if kind not in _READING]:
+        raise QueryError(f"the lake is read-only here: {refused[0]} is refused, SELECT is not")
+    return statements[0]
+
+
+def _explained(con: duckdb.DuckDBPyConnection, query: str) -> list[duckdb.StatementType]:
+    """Return the kinds of the statements that an EXPLAIN is about.
+
+    Raises:
+        QueryError: they are not found, for example behind a comment.
+    """
+    explained, n_found = _EXPLAIN.subn("", query, count=1)
     try:
-        return con.sql(query)
-    except duckdb.Error as exc:
-        raise query_error(exc) from exc
+        kinds = [found.type for found in con.extract_statements(explained)]
+    except duckdb.Error:
+        kinds = []
+    if not n_found or not kinds or duckdb.StatementType.EXPLAIN in kinds:
+        raise QueryError("EXPLAIN: write EXPLAIN or EXPLAIN ANALYZE before one SELECT")
+    return kinds
 
 
 def lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
@@ -105,16 +158,29 @@ def lock(con: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 def _view(definition: schemas.Table, files: list[str], *, kind: str = "VIEW") -> str:
     """Return the statement that makes a table's view; empty tables keep their columns."""
-    types = {f.name: _duckdb_type(f.type) for f in definition.schema}
+    types = _types(definition)
     if not files:
-        columns = ", ".join(f'CAST(NULL AS {t}) AS "{c}"' for c, t in types.items())
-        return f"CREATE OR REPLACE {kind} {definition.name} AS SELECT {columns} WHERE false"
+        return f"CREATE OR REPLACE {kind} {definition.name} AS SELECT {_nulls(types)} WHERE false"
     listed = ", ".join("'" + _local(f).replace("'", "''") + "'" for f in files)
     hive = ", ".join(f"'{c}': {types[c]}" for c in definition.partition)
     options = f", hive_partitioning = true, hive_types = {{{hive}}}" if hive else ""
     columns = ", ".join(f'"{c}"' for c in types)
     source = f"read_parquet([{listed}]{options})"
     return f"CREATE OR REPLACE {kind} {definition.name} AS SELECT {columns} FROM {source}"
+
+
+def _unread(definition: schemas.Table) -> str:
+    said = f"the statement reads {definition.name} without naming it; write its name"
+    nulls = _nulls(_types(definition))
+    return f"CREATE VIEW {definition.name} AS SELECT {nulls} WHERE error('{said}')"
+
+
+def _nulls(types: Mapping[str, str]) -> str:
+    return ", ".join(f'CAST(NULL AS {t}) AS "{c}"' for c, t in types.items())
+
+
+def _types(definition: schemas.Table) -> dict[str, str]:
+    return {f.name: _duckdb_type(f.type) for f in definition.schema}
 
 
 def _local(uri: str) -> str:

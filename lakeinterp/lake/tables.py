@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from lakeinterp.errors import LakeError, NotFound
-from lakeinterp.lake import commits
+from lakeinterp.lake import commits, direct
 from lakeinterp.lake import connect as connections
 from lakeinterp.lake import schema as schemas
 from lakeinterp.lake.faults import translated
@@ -204,8 +204,6 @@ class Lake:
             SchemaError: the rows do not fit the table; nothing was written.
             Conflict: other writers won every retry.
         """
-        from deltalake import CommitProperties, Transaction
-
         definition = schemas.table(name)
         source = as_table(definition, rows)
         if not source.num_rows:
@@ -213,16 +211,14 @@ class Lake:
         matches = [f"target.{column} = source.{column}" for column in definition.key]
         matches += [f"target.{column} = {literal(value)}" for column, value in scope.items()]
         matches += [_span(source, column) for column in spans]
-        stamp = CommitProperties(app_transactions=[Transaction(app, after + 1)]) if app else None
+        on, stamp = " AND ".join(matches), commits.properties({app: after + 1} if app else {})
 
         def attempt() -> int:
             delta = self.create(name)
             if app and (delta.transaction_version(app) or 0) != after:
                 return 0
             (
-                delta.merge(
-                    source, " AND ".join(matches), "source", "target", commit_properties=stamp
-                )
+                delta.merge(source, on, "source", "target", commit_properties=stamp)
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
                 .execute()
@@ -255,11 +251,11 @@ class Lake:
             SchemaError: the rows do not fit the table; nothing was written.
             Conflict: other writers won every retry.
         """
-        from deltalake import CommitProperties, Transaction, write_deltalake
+        from deltalake import write_deltalake
 
         source = as_table(schemas.table(name), rows)
         apps = {**({app: version} if app else {}), **(recorded or {})}
-        stamp = CommitProperties(app_transactions=[Transaction(*item) for item in apps.items()])
+        stamp = commits.properties(apps)
 
         def attempt() -> None:
             table = self.create(name)
@@ -327,11 +323,13 @@ class Lake:
 
     def _read(self, name: str, where: str | None) -> list[dict[str, Any]]:
         definition = schemas.table(name)
-        clause = f" WHERE {where}" if where else ""
-        query = f"SELECT * FROM {name}{clause} ORDER BY {', '.join(definition.key)}"
+        if where is None:
+            by_key = [(column, "ascending") for column in definition.key]
+            return as_records(direct.read(self, name, {}).sort_by(by_key))
+        query = f"SELECT * FROM {name} WHERE {where} ORDER BY {', '.join(definition.key)}"
         with (
             translated(self.store.address(name)),
-            connections.reading(self, [name], {name: where} if where else {}) as con,
+            connections.reading(self, [name], {name: where}) as con,
         ):
             return as_records(con.sql(query).to_arrow_table())
 
@@ -366,16 +364,11 @@ class Lake:
         Raises:
             NotFound: the lake does not hold it.
         """
-        mine = f"tokenizer = {literal(tokenizer)}"
-        query = f"SELECT token_id, bytes, special FROM vocabulary WHERE {mine} ORDER BY token_id"
-        with (
-            translated(self.store.address("vocabulary")),
-            connections.reading(self, ["vocabulary"], {"vocabulary": mine}) as con,
-        ):
-            rows = con.sql(query).to_arrow_table()
+        columns = ("token_id", "bytes", "special")
+        rows = direct.read(self, "vocabulary", {"tokenizer": [tokenizer]}, columns)
         if not rows.num_rows:
             raise NotFound("tokenizer", tokenizer, hint="its vocabulary is not in the lake")
-        return Vocabulary.of(tokenizer, rows)
+        return Vocabulary.of(tokenizer, rows.sort_by("token_id"))
 
 
 def literal(value: str | int) -> str:

@@ -8,8 +8,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from lakeinterp.errors import LakeError, NotFound
-from lakeinterp.lake import queries
+from lakeinterp.lake import direct, queries
 from lakeinterp.lake.connect import reading
+from lakeinterp.lake.fit import as_records
 from lakeinterp.lake.selection import chosen_latents
 from lakeinterp.lake.tables import where
 from lakeinterp.terms import Example, Unit, digest
@@ -27,6 +28,8 @@ _READERS = frozenset(
     f"sampling/{name}" for name in ("examples", "missing", "select", "summary", "undrawn")
 )
 """Statements of sampling that read examples or choose latents; no example depends on them."""
+_FEW = 16
+"""Latents whose examples are read at once rather than one after the other."""
 _CODE = 1
 """Raised when the code of `lakeinterp.sampling` draws other examples than before."""
 
@@ -83,6 +86,12 @@ def shard_sequences(lake: Lake, capture: str) -> int | None:
     return tokens // row["context_tokens"] if tokens else None
 
 
+def sampled_sequences(lake: Lake, capture: str, sampling: SamplingConfig) -> int:
+    """Return how many leading sequences statistics and examples are made from."""
+    n, first = captured_sequences(lake, capture), sampling.first_sequences
+    return n if first is None else min(n, first)
+
+
 def sample_id(
     lake: Lake, capture: str, sampling: SamplingConfig, *, n_sequences: int | None = None
 ) -> str:
@@ -98,9 +107,9 @@ def sample_id(
         lake: The lake.
         capture: Capture id.
         sampling: The settings.
-        n_sequences: Captured sequences, if they were counted; None counts them.
+        n_sequences: Sequences it is drawn from, if they were counted; None counts them.
     """
-    n = captured_sequences(lake, capture) if n_sequences is None else n_sequences
+    n = sampled_sequences(lake, capture, sampling) if n_sequences is None else n_sequences
     return digest([sampling.sample, n, _draws()])
 
 
@@ -196,6 +205,8 @@ def require_examples(
     Raises:
         LakeError: the sample was not drawn for this unit, or not for one of the latents.
     """
+    if sampling.latents and not latents:
+        return  # the settings name latents, and none of them is here
     place = where(capture=unit.capture, hookpoint=unit.hookpoint)
     with lake.connect(examples=f"{place} AND bucket = {unit.bucket}", latents=place) as con:
         undrawn = (
@@ -220,8 +231,15 @@ def require_examples(
 
 
 def _undrawn(unit: Unit, why: str) -> str:
-    why = why or "with these settings from the tokens that are captured by now"
-    return f"{unit}: no examples were drawn {why}: run `lakeinterp sample` first"
+    if why:
+        return (
+            f"{unit}: no examples were drawn {why}: choose latents as `lakeinterp sample` was told "
+            "to (--max-latents, --latents, --where), or run it first"
+        )
+    return (
+        f"{unit}: no examples were drawn with these settings from the tokens that are captured by "
+        "now: run `lakeinterp sample` first"
+    )
 
 
 def examples(
@@ -242,6 +260,10 @@ def examples(
         role: Only this role's examples; None gives both.
         latents: Only these; None gives all that have examples.
     """
+    if latents is not None and len(latents) <= _FEW:
+        rows = _of_few(lake, unit, sample, role, latents)
+        yield from _by_latent(iter(rows), sample, vocabulary)
+        return
     key = where(capture=unit.capture, hookpoint=unit.hookpoint, bucket=unit.bucket)
     with reading(lake, ["examples"], {"examples": key}) as con:
         wanted = list(latents) if latents is not None else list(latents_of(lake, unit))
@@ -255,6 +277,22 @@ def examples(
             latents=wanted,
         )
         yield from _by_latent(_rows(cursor), sample, vocabulary)
+
+
+def _of_few(
+    lake: Lake, unit: Unit, sample: str, role: Role | None, latents: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return the rows that `sampling/examples` returns, all at once and without DuckDB."""
+    held: dict[str, list[Any]] = {
+        "capture": [unit.capture],
+        "hookpoint": [unit.hookpoint],
+        "bucket": [unit.bucket],
+        "sample": [sample],
+        "latent": list(latents),
+        **({"role": [role]} if role else {}),
+    }
+    rows = direct.read(lake, "examples", held, tuple(queries.load("sampling/examples").columns))
+    return as_records(rows.sort_by([("latent", "ascending"), ("example", "ascending")]))
 
 
 def _rows(cursor: Any) -> Iterator[dict[str, Any]]:

@@ -33,11 +33,13 @@ class Vocabulary:
             tokenizer: Its digest.
             rows: Columns token_id (ascending), bytes and special.
         """
-        ids, encoded = rows["token_id"].to_pylist(), rows["bytes"].to_pylist()
-        if ids[-1] + 1 != len(ids):
-            known = dict(zip(ids, encoded, strict=True))
-            encoded = [known.get(i, b"") for i in range(ids[-1] + 1)]
-        special = rows.filter(rows["special"])["token_id"].to_pylist()
+        # Arrow's `to_numpy` imports pandas, which takes longer than all of this.
+        ids, encoded = rows["token_id"], rows["bytes"].to_pylist()
+        n = int(ids[-1].as_py()) + 1
+        if n != len(ids):
+            known = dict(zip(ids.to_pylist(), encoded, strict=True))
+            encoded = [known.get(i, b"") for i in range(n)]
+        special = ids.filter(rows["special"]).to_pylist()
         return cls(tokenizer, tuple(encoded), frozenset(special))
 
     def pieces(self, tokens: Iterable[int]) -> tuple[str, ...]:
@@ -47,11 +49,9 @@ class Vocabulary:
         are no UTF-8, for example where a window cuts a character, become U+FFFD.
         """
         tokens, whole = tuple(tokens), self._whole
-        for token in set(tokens) - whole.keys():
-            try:
-                whole[token] = self._bytes_of(token).decode()
-            except UnicodeDecodeError:
-                whole[token] = None
+        for token in tokens:
+            if token not in whole:
+                whole[token] = _decoded(self._bytes_of(token))
         found = tuple([whole[token] for token in tokens])
         if _are_texts(found):
             return found
@@ -69,6 +69,13 @@ class Vocabulary:
         if 0 <= token < len(self.encoded):
             return self.encoded[token]
         return f"<token {token}>".encode()
+
+
+def _decoded(encoded: bytes) -> str | None:
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _are_texts(found: tuple[str | None, ...]) -> TypeGuard[tuple[str, ...]]:

@@ -80,6 +80,21 @@ def spread(first: Ints, n: Ints) -> Ints:
     return found
 
 
+def pieces(values: Ints, first: Ints, n: Ints) -> Ints:
+    """Return `values` of each range, n of them from `first` on, one range behind the other."""
+    width = int(n.max(initial=0))
+    if len(values) < width or not width:
+        return values[:0]
+    # Ranges of full width are rows of a view; short ones end where their row does.
+    last = len(values) - width
+    rows = np.lib.stride_tricks.sliding_window_view(values, width)[np.minimum(first, last)]
+    if np.all(n == width):
+        return rows.ravel()
+    shift, place = np.maximum(first - last, 0)[:, None], np.arange(width)
+    found: Ints = rows[(place >= shift) & (place < shift + n[:, None])]
+    return found
+
+
 def hindered(group: Ints, start: Ints, place: Ints, width: int) -> tuple[Bools, Bools]:
     """Return which windows overlap one that comes before them, and which are equal to one.
 

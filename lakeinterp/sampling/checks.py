@@ -9,7 +9,6 @@ activations as the lake holds them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakeinterp.lake import queries
-from lakeinterp.sampling.arrays import starts_of
+from lakeinterp.lake.tables import where
 from lakeinterp.sampling.draws import asked
+from lakeinterp.sampling.fired import read
 from lakeinterp.sampling.session import unit_key
-from lakeinterp.sampling.silence import NONE, STRATA, filled
+from lakeinterp.sampling.shown import Shown
+from lakeinterp.sampling.silence import NONE, STRATA
 from lakeinterp.sampling.tiles import ROLES
 
 if TYPE_CHECKING:
@@ -47,65 +48,6 @@ COVERED = frozenset(
 _ACTIVATING, _NEIGHBOUR, _RANDOM = (STRATA.index(n) for n in ("activating", "neighbour", "random"))
 _EXACT = 1e-6
 """Of a population; sums of weights are rounded."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """Rows of `examples` as arrays; shape [examples] where not said, `NONE` for what is null."""
-
-    latents: Ints
-    """Those that have rows, ascending; shape [latents]."""
-    group: Ints
-    """Place of the latent among them."""
-    example: Ints
-    role: Ints
-    stratum: Ints
-    quantile: Ints
-    document: Ints
-    start: Ints
-    length: Ints
-    """Tokens."""
-    n_values: Ints
-    tokens: Ints
-    """One example behind the other; shape [tokens]."""
-    values: Floats
-    peak: Floats
-    peak_offset: Ints
-    population: Ints
-    neighbour: Ints
-    weight: Floats
-    """NaN for null."""
-
-    @classmethod
-    def of(cls, rows: pa.Table) -> Shown:
-        """Return rows as arrays.
-
-        Raises:
-            KeyError: a role or a stratum that there is not.
-        """
-        latent = rows["latent"].to_numpy()
-        latents = np.sort(latent)
-        latents = latents[starts_of(latents)]
-        texts, values = (rows[name].combine_chunks() for name in ("tokens", "values"))
-        numbers = ("quantile", "peak_offset", "population", "neighbour")
-        return cls(
-            latents=latents,
-            group=np.searchsorted(latents, latent),
-            role=_numbered(rows["role"], ROLES),
-            stratum=_numbered(rows["stratum"], STRATA),
-            length=np.diff(texts.offsets.to_numpy()),
-            n_values=np.diff(values.offsets.to_numpy()),
-            tokens=texts.flatten().to_numpy(),
-            values=values.flatten().to_numpy(),
-            weight=pc.fill_null(rows["weight"], np.nan).to_numpy(),
-            **{name: rows[name].to_numpy() for name in ("example", "document", "start", "peak")},
-            **{name: filled(rows[name]) for name in numbers},
-        )
-
-    @property
-    def kind(self) -> Ints:
-        """Number of latent, role and stratum."""
-        return (self.group * len(ROLES) + self.role) * len(STRATA) + self.stratum
 
 
 def is_sound(session: Session, unit: Unit, rows: pa.Table) -> bool:
@@ -168,8 +110,19 @@ def _is_text(shown: Shown, tiles: Tiles, config: SamplingConfig) -> bool:
         and np.array_equal(tiles.role[number], shown.role)
         and np.array_equal(length, due)
         and np.all(is_placed)
-        and np.array_equal(tiles.text[_each(start, length)], shown.tokens)
+        and _is_read_at(start, length, shown.tokens, tiles.text)
     )
+
+
+def _is_read_at(start: Ints, length: Ints, tokens: Ints, text: Ints) -> bool:
+    """Whether tokens are the text from each start on; compared by length, whole rows at a time."""
+    begin = np.cumsum(length) - length
+    for width in np.flatnonzero(np.bincount(length)).tolist():
+        mine = length == width
+        shown, there = (np.lib.stride_tricks.sliding_window_view(t, width) for t in (tokens, text))
+        if not np.array_equal(shown[begin[mine]], there[start[mine]]):
+            return False
+    return True
 
 
 def _is_numbered(shown: Shown) -> bool:
@@ -312,24 +265,16 @@ def _are_weights(
 
 def _is_true(shown: Shown, session: Session, unit: Unit) -> bool:
     """Rules of audit/values."""
-    rows = queries.load("sampling/fired").table(
-        session.con,
-        first=int(shown.latents[0]),
-        last=int(shown.latents[-1]),
-        n_tokens=len(session.tiles.of_token),
-        **unit_key(unit),
-    )
     width = len(session.tiles.of_token)
+    first, last = int(shown.latents[0]), int(shown.latents[-1])
+    rows = read(session.lake, where(**unit_key(unit)), first=first, last=last, n_tokens=width)
     latent, token, value = (rows[name].to_numpy() for name in ("latent", "token", "value"))
     key = latent * np.int64(width) + token
-    order = None if np.all(key[1:] >= key[:-1]) else np.argsort(key, kind="stable")
-    key = key if order is None else key[order]
     begin = shown.latents.astype(np.int64)[shown.group] * width + shown.start
     low = np.searchsorted(key, begin)
     n = np.searchsorted(key, begin + shown.length) - low
     row, of = _each(low, n), np.repeat(np.arange(len(n)), n)
     edges = np.cumsum(shown.length) - shown.length
-    row = row if order is None else order[row]
     expected = np.zeros_like(shown.values)
     expected[edges[of] + token[row] - shown.start[of]] = value[row]
     active = np.flatnonzero(shown.stratum == _ACTIVATING)
@@ -364,19 +309,6 @@ def _cells(shown: Shown, width: int) -> Ints:
     """Number of latent, role, stratum and quantile, which silent windows have none of."""
     found: Ints = shown.kind * width + np.maximum(shown.quantile, 0)
     return found
-
-
-def _numbered(column: pa.ChunkedArray, names: tuple[str, ...]) -> Ints:
-    """Return the place of each text among some names.
-
-    Raises:
-        KeyError: a text is none of them.
-    """
-    found = pc.index_in(column.cast(pa.string()), pa.array(names))
-    if found.null_count:
-        raise KeyError(names)
-    numbers: Ints = found.to_numpy()
-    return numbers
 
 
 def _asked(config: SamplingConfig) -> Ints:

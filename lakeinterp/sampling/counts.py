@@ -183,10 +183,7 @@ def _runs(values: Array, edges: Array) -> _Runs:
     kind: Any = "stable" if values.itemsize <= 2 else None
     for start, stop in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         values[start:stop].sort(kind=kind)
-    is_new = np.ones(len(values), dtype=bool)
-    is_new[1:] = values[1:] != values[:-1]
-    is_new[edges[:-1]] = True
-    begins = np.flatnonzero(is_new)
+    begins = _begins(values, edges)
     n_each = np.diff(np.searchsorted(begins, edges))
     owner = np.repeat(np.arange(len(n_each)), n_each)
     return _Runs(owner, values[begins], np.diff(np.append(begins, len(values))))
@@ -219,22 +216,22 @@ def _values(value: Array, edges: Array, n_levels: int) -> tuple[_Runs, pa.Array]
 
 def _spread(corpus: Corpus, tile: Array, edges: Array) -> dict[str, Array]:
     """Return in how many tiles and documents each latent fires."""
-    n_owners = len(edges) - 1
-    key = np.repeat(np.arange(n_owners) << 40, np.diff(edges)) | tile
-    key = _distinct(key)
-    if np.any(key[1:] < key[:-1]):
-        key = _distinct(np.sort(key))
-    windows = np.bincount(key >> 40, minlength=n_owners)
-    documents = _runs(corpus.document_of[key & (2**40 - 1)], np.append(0, np.cumsum(windows)))
-    return {
-        "n_windows": windows,
-        "n_documents": np.bincount(documents.owner, minlength=n_owners),
-    }
+    falls = tile[1:] < tile[:-1]
+    falls[edges[1:-1] - 1] = False
+    if falls.any():
+        tile = tile[np.lexsort((tile, np.repeat(np.arange(len(edges) - 1), np.diff(edges))))]
+    begins = _begins(tile, edges)
+    windows = np.diff(np.searchsorted(begins, edges))
+    documents = _runs(corpus.document_of[tile[begins]], np.append(0, np.cumsum(windows)))
+    return {"n_windows": windows, "n_documents": _total(documents.owner, windows)}
 
 
-def _distinct(numbers: Array) -> Array:
-    """Return numbers without those equal to the one before them."""
-    return numbers[np.append(True, numbers[1:] != numbers[:-1])] if len(numbers) else numbers
+def _begins(values: Array, edges: Array) -> Array:
+    """Return where equal values of one latent begin."""
+    is_new = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=is_new[1:])
+    is_new[edges[:-1]] = True
+    return np.flatnonzero(is_new)
 
 
 def _specials(corpus: Corpus, at: _Runs, latents: Array) -> Array:
@@ -257,6 +254,10 @@ def _listed(corpus: Corpus, runs: dict[str, _Runs], latents: Array, n_top: int) 
 
 def _best(runs: _Runs, n_codes: int, n_owners: int, n_top: int) -> _Runs:
     """Return the runs of each latent with the largest counts; codes past the last are no token."""
+    # Most codes occur once; where others are enough those are not looked at.
+    n_more = np.bincount(runs.owner[runs.n > 1], minlength=n_owners)
+    is_left = (runs.n > 1) | (n_more <= n_top)[runs.owner]
+    runs = _Runs(*(column[is_left] for column in runs))
     rank = runs.n << 32 | (n_codes - runs.value.astype(np.int64))
     rank[runs.value == n_codes] = -1
     edges = np.searchsorted(runs.owner, np.arange(n_owners + 1)).tolist()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from lakeinterp.lake import queries
+from lakeinterp.lake.commits import live_paths
 from lakeinterp.lake.fit import as_table
 from lakeinterp.lake.schema import TABLES
 from lakeinterp.lake.tables import where
@@ -15,7 +16,7 @@ from lakeinterp.lake.units import examples_app
 from lakeinterp.sampling.audit import audit
 from lakeinterp.sampling.choice import choose
 from lakeinterp.sampling.draws import asked, draw_windows
-from lakeinterp.sampling.session import session_for, unit_key
+from lakeinterp.sampling.session import session_for, shown_as, unit_key
 from lakeinterp.terms import digest
 
 if TYPE_CHECKING:
@@ -89,26 +90,30 @@ def examples_unit(
     """
     with session_for(lake, unit, config, session) as opened:
         selected = choose(opened, unit)
-        is_new = _written(opened, unit, selected)
+        if not lake.committed("examples", examples_app(unit, opened.sample)):
+            rows = _audited(opened, unit, selected)
+            if _publish(opened, unit, rows, selected):
+                # What was written is at hand: to read it again takes three times as long.
+                with shown_as(opened, "examples", rows.drop_columns(["tokens", "values"])):
+                    drawn = _drawn(opened, unit, selected, is_new=True)
+                opened.refresh("examples")
+                return drawn
+            # Another writer was the first, perhaps for other latents.
+        opened.refresh("examples")
+        is_new = _completed(opened, unit, selected)
         if is_new:
             opened.refresh("examples")
         return _drawn(opened, unit, selected, is_new=is_new)
 
 
-def _written(session: Session, unit: Unit, selected: Sequence[int]) -> bool:
-    """Write the examples that the lake lacks; return whether there were any."""
-    app = examples_app(unit, session.sample)
-    if not session.lake.committed("examples", app):
-        rows = _audited(session, unit, selected)
-        if _publish(session, unit, rows, selected):
-            return True
-        # Another writer was the first, perhaps for other latents.
-    session.refresh("examples")
+def _completed(session: Session, unit: Unit, selected: Sequence[int]) -> bool:
+    """Write the examples that a sample in the lake lacks; return whether there were any."""
     if not (todo := _missing(session, unit, selected)):
         return False
     rows = _audited(session, unit, todo)
     scope = where(sample=session.sample, **unit_key(unit))
     scope += f" AND latent IN ({', '.join(map(str, todo))})"
+    app = examples_app(unit, session.sample)
     session.lake.replace("examples", rows, where=scope, app=app, version=1)
     return True
 
@@ -139,7 +144,15 @@ def _publish(session: Session, unit: Unit, rows: pa.Table, latents: Sequence[int
         )
         files.append(file)
     app = examples_app(unit, session.sample)
-    return session.lake.publish(table.name, files, app=app, version=1)
+    if session.lake.publish(table.name, files, app=app, version=1):
+        return True
+    delta = session.lake.table(table.name)
+    named = set() if delta is None else live_paths(delta)
+    for file in files:
+        # The winner's file is this one if it was drawn for the same latents.
+        if file.path not in named:
+            session.lake.store.remove(table.name, file.path)
+    return False
 
 
 def draw(session: Session, unit: Unit, latents: Sequence[int]) -> pa.Table:

@@ -139,9 +139,13 @@ def pool_of(
     has_mass: bool,
 ) -> tuple[Ints, Pool]:
     """Return the windows of some latents and a role: their places in `windows`, and the pool."""
-    group = np.searchsorted(latents, windows.latent)
-    is_wanted = np.append(latents, -1)[group] == windows.latent
-    of = np.flatnonzero(is_wanted & (tiles.role[windows.number] == role))
+    first = starts_of(windows.latent)
+    there = windows.latent[first]
+    place_of = np.searchsorted(latents, there)
+    is_wanted = np.append(latents, -1)[place_of] == there
+    sizes = np.diff(first, append=len(windows))
+    group = np.repeat(np.where(is_wanted, place_of, -1), sizes)
+    of = np.flatnonzero((group >= 0) & (tiles.role[windows.number] == role))
     salts = mix(config.seed, latents)
     return of, Pool(
         group=group[of],
@@ -171,12 +175,27 @@ def _candidates(pool: Pool, order: Order, reserve: Ints) -> _Candidates:
     """Return the first windows of each cell, as many as its reserve says."""
     n_cells = reserve.shape[1]
     cells = pool.group * n_cells + order.cell
-    by_key = order_by(cells, order.key)
+    low = _low(cells, order.key, reserve.ravel())
+    by_key = low[order_by(cells[low], order.key[low])]
     round_ = places(cells[by_key])
     is_near = round_ < reserve.ravel()[cells[by_key]]
     of, round_ = by_key[is_near], round_[is_near]
     turn = np.array([0, *turns(n_cells - 1)])
     return _Candidates(of, pool.group[of], order.cell[of], turn[order.cell[of]], round_)
+
+
+def _low(cells: Ints, key: Ints, reserve: Ints) -> Ints:
+    """Return windows among which the first of each cell are, ascending: most need no sorting.
+
+    As if keys were random: those below the one that twice the reserve should stay below. A cell of
+    which that leaves too few keeps all its windows.
+    """
+    sizes = np.bincount(cells, minlength=len(reserve))
+    edge = (float(key.max(initial=0)) + 1) * (2 * reserve / np.maximum(sizes, 1))
+    is_low = key < edge[cells]
+    n_low = np.bincount(cells[is_low], minlength=len(reserve))
+    is_low |= (n_low < np.minimum(reserve, sizes))[cells]
+    return np.flatnonzero(is_low)
 
 
 def _rounds(sizes: Ints, n_rest: Ints, n: int) -> Ints:

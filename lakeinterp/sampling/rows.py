@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lakeinterp.sampling.arrays import order_by, places, spread
+from lakeinterp.sampling.arrays import order_by, pieces, places
 from lakeinterp.sampling.silence import NONE, STRATA
 from lakeinterp.sampling.tiles import ROLES
 
@@ -102,7 +102,7 @@ def _silent(tiles: Tiles, role: int, found: Silent, n_latents: int) -> Columns:
 def _table(columns: Columns, windows: Windows, tiles: Tiles) -> pa.Table:
     length = columns["length"]
     edges = np.concatenate([[0], np.cumsum(length)]).astype(np.int32)
-    text = tiles.text[spread(columns["start"], length)]
+    text = pieces(tiles.text, columns["start"], length)
     return pa.table(
         {
             "latent": columns["latent"].astype(np.int32),

@@ -7,6 +7,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from lakeinterp import telemetry
 from lakeinterp.lake.selection import check_condition
 from lakeinterp.lake.units import units
 from lakeinterp.sampling import neighbours, similar
@@ -17,7 +18,7 @@ from lakeinterp.sampling.session import session_for
 from lakeinterp.sampling.statistics import statistics, statistics_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from lakeinterp.config import Config, SamplingConfig
     from lakeinterp.lake.tables import Lake
@@ -76,6 +77,7 @@ def sample(
     *,
     capture: str | None = None,
     hookpoints: Sequence[str] = (),
+    only: Container[Unit] | None = None,
     progress: Callable[[str, Unit, int, int], None] | None = None,
 ) -> list[SampledUnit]:
     """Write statistics and audited examples of every unit; what is there is not made again.
@@ -85,6 +87,7 @@ def sample(
         config: `config.sampling` decides.
         capture: Capture id; None takes the only one there is.
         hookpoints: Only these; empty takes all.
+        only: Only these units; None takes all. The others' statistics must be there.
         progress: Called after each unit with the step (`neighbours`, `statistics` or
             `examples`), the unit,
             and how many units of the step are done and there are.
@@ -100,7 +103,7 @@ def sample(
     """
     name = str(lake.capture(capture)["capture"])
     check_condition(lake, config.sampling)
-    todo = units(lake, name, hookpoints)
+    todo = [u for u in units(lake, name, hookpoints) if only is None or u in only]
     similar.prepare(lake, name, config.sampling)
     sampled: list[SampledUnit] = []
 
@@ -125,7 +128,8 @@ def _sample_hookpoint(
         tell("statistics", unit, n_before + n_done)
 
     def draw(session: Session, unit: Unit) -> DrawnUnit:
-        return examples_unit(crew.lake, unit, crew.config, session=session)
+        with telemetry.span("sample unit", unit=str(unit)):
+            return examples_unit(crew.lake, unit, crew.config, session=session)
 
     counted = statistics(crew, todo, count_done)
     for session in crew.sessions:

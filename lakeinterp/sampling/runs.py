@@ -207,11 +207,8 @@ def _ranks(latent: Ints, peak: Floats, n_quantiles: int) -> tuple[Ints, Ints]:
     order = _by_peak(of, peak)
     rank = np.empty(len(latent), dtype=np.int32)
     rank[order] = np.arange(len(latent)) - start[of]
-    # Where each quantile of a latent of this size begins.
     least, extra = np.divmod(size, n_quantiles)
-    group = np.arange(n_quantiles)[:, None]
-    begins = (group * least + np.minimum(group, extra)).astype(np.int32)
-    quantile = np.zeros(len(latent), dtype=np.int32)
-    for begin in begins:
-        quantile += rank >= begin[of]
+    sizes = least[:, None] + (np.arange(n_quantiles) < extra[:, None])
+    quantile = np.empty(len(latent), dtype=np.int32)
+    quantile[order] = np.repeat(np.tile(np.arange(1, n_quantiles + 1), len(size)), sizes.ravel())
     return rank, quantile

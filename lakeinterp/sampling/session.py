@@ -12,8 +12,9 @@ import numpy as np
 from lakeinterp.lake import queries
 from lakeinterp.lake.connect import refresh
 from lakeinterp.lake.tables import where
-from lakeinterp.lake.units import captured_sequences, sample_id
+from lakeinterp.lake.units import sample_id, sampled_sequences
 from lakeinterp.sampling import runs
+from lakeinterp.sampling.fired import in_order
 from lakeinterp.sampling.placing import Setting
 from lakeinterp.sampling.tiles import Tiles, read_tiles
 from lakeinterp.terms import digest
@@ -68,7 +69,7 @@ class Session:
     corpus: str
     context_tokens: int
     n_sequences: int
-    """Leading sequences of the corpus that the capture has processed."""
+    """Leading sequences of the corpus that windows are cut from."""
     sample: str
     """What the `sample` column holds for examples drawn here; see `units.sample_id`."""
     shared: Shared = field(default_factory=Shared)
@@ -163,7 +164,7 @@ class Session:
             n_tokens=len(tiles.of_token),
             **unit_key(unit),
         )
-        return runs.windows(rows, tiles.of_token, n_quantiles=self.config.n_quantiles)
+        return runs.windows(in_order(rows), tiles.of_token, n_quantiles=self.config.n_quantiles)
 
     def portions(self, unit: Unit, latents: Sequence[int]) -> list[list[int]]:
         """Return latents in groups whose activations fit in memory, if they fire about equally."""
@@ -199,7 +200,7 @@ def open_session(
     unit = where(capture=capture, **({"hookpoint": hookpoint} if hookpoint else {}))
     corpus = where(corpus=row["corpus"])
     pruned = {"activations": key, "examples": key, "latents": unit, "sequences": corpus}
-    n_sequences = captured_sequences(lake, capture)
+    n_sequences = sampled_sequences(lake, capture, config)
     with lake.connect(**pruned) as con:
         con.execute("SET preserve_insertion_order = false")
         text = {"corpus": row["corpus"], "context_tokens": row["context_tokens"]}

@@ -136,17 +136,17 @@ def offered_windows(
         tiles: Of the corpus.
         latents: Those to draw for, ascending.
         role: Number of the role in `tiles.ROLES`.
-        candidates: Rows of `sql/strata/candidates.sql`.
+        candidates: Rows of `sql/strata/offered.sql`.
         taken: The random windows of the role, which come first.
         seed: Of the settings.
         setting: How windows are shown.
     """
-    mine = candidates.filter(np.array(candidates["role"].to_pylist()) == ROLES[role])
+    mine = candidates.filter(pc.equal(candidates["role"], ROLES[role]))
     latent = mine["latent"].to_numpy()
     offered = _rows(
         group=np.searchsorted(latents, latent),
         number=mine["number"].to_numpy().astype(np.int32),
-        stratum=np.array([STRATA.index(s) for s in mine["stratum"].to_pylist()], dtype=int),
+        stratum=pc.index_in(mine["stratum"], pa.array(STRATA)).to_numpy().astype(np.int64),
         order=mine["place"].to_numpy(),
         population=filled(mine["population"]),
         neighbour=filled(mine["neighbour"]),

@@ -14,9 +14,10 @@ from lakeinterp.lake import queries
 from lakeinterp.lake.commits import live_files
 from lakeinterp.lake.connect import reading
 from lakeinterp.lake.tables import where
-from lakeinterp.lake.units import captured_sequences, latents_of
+from lakeinterp.lake.units import latents_of, sampled_sequences
 from lakeinterp.sampling.counts import Corpus, count
-from lakeinterp.sampling.session import session_for, shown_as, stamp, unit_key
+from lakeinterp.sampling.fired import read
+from lakeinterp.sampling.session import session_for, shown_as, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ N_PARTS = 16
 """Equal parts of the context over which `latents.position_bias` compares places."""
 _STATEMENTS = (
     *("sampling/tiles", "sampling/lookup", "sampling/placed"),
-    *("stats/fired", "stats/latents"),
+    "stats/latents",
 )
 _CODE = 1
 """Raised when `lakeinterp.sampling.counts` counts otherwise than before."""
@@ -82,7 +83,7 @@ def statistics_unit(
         Conflict: other writers won every retry.
     """
     made_from = _made_from(lake, unit.capture, config)
-    if lake.committed("latents", _app(unit)) == made_from:
+    if lake.committed("latents", statistics_app(unit)) == made_from:
         return _counted(unit, _statuses(lake, unit)[unit.bucket], is_new=False)
     with session_for(lake, unit, config, session) as opened:
         rows = _rows(opened, (unit,), _sizes(lake, [unit]))
@@ -152,12 +153,17 @@ def _sizes(lake: Lake, todo: Sequence[Unit]) -> Counter[int]:
 
 
 def _made_from(lake: Lake, capture: str, config: SamplingConfig) -> int:
+    return made_from(config, sampled_sequences(lake, capture, config))
+
+
+def made_from(config: SamplingConfig, n_sequences: int) -> int:
+    """Return the number recorded with statistics made from so many sequences by these settings."""
     settings = config.model_dump(include={"window_tokens", "min_windows", "dense_above"})
-    n_sequences = captured_sequences(lake, capture)
     return stamp(_STATEMENTS, settings, n_sequences, N_LEVELS, N_TOP_TOKENS, N_PARTS, _CODE)
 
 
-def _app(unit: Unit) -> str:
+def statistics_app(unit: Unit) -> str:
+    """Return the application id under which the commits of a unit's statistics are recorded."""
     return f"latents/{unit}"
 
 
@@ -166,7 +172,7 @@ def _stale(lake: Lake, todo: Sequence[Unit], made_from: int) -> set[Unit]:
     delta = lake.table("latents")
     if delta is None:
         return set(todo)
-    return {unit for unit in todo if delta.transaction_version(_app(unit)) != made_from}
+    return {unit for unit in todo if delta.transaction_version(statistics_app(unit)) != made_from}
 
 
 def _write(lake: Lake, made: Sequence[tuple[Group, pa.Table]], made_from: int) -> None:
@@ -179,7 +185,7 @@ def _write(lake: Lake, made: Sequence[tuple[Group, pa.Table]], made_from: int) -
         "latents",
         pa.concat_tables([rows for _, rows in made]),
         where=f"{key} AND ({inside})",
-        recorded={_app(unit): made_from for group, _ in made for unit in group},
+        recorded={statistics_app(unit): made_from for group, _ in made for unit in group},
     )
 
 
@@ -195,8 +201,9 @@ def _rows(session: Session, group: Group, sizes: Counter[int]) -> pa.Table:
     n_rows = sum(sizes[one.bucket] for one in group)
     n_slices = min(len(inside), max(1, -(-n_rows // _ROWS_AT_ONCE)))
     slices = [s for s in np.array_split(np.asarray(inside), n_slices) if len(s)]
-    key = {**unit_key(unit), "last_bucket": group[-1].bucket}
-    found = pa.concat_tables([_slice(session, key, int(s[0]), int(s[-1]) + 1) for s in slices])
+    files = where(capture=unit.capture, hookpoint=unit.hookpoint)
+    files += f" AND bucket >= {unit.bucket} AND bucket <= {group[-1].bucket}"
+    found = pa.concat_tables([_slice(session, files, int(s[0]), int(s[-1]) + 1) for s in slices])
     return with_constants(found, capture=unit.capture, hookpoint=unit.hookpoint)
 
 
@@ -220,12 +227,10 @@ def _corpus(session: Session) -> Corpus:
     return found
 
 
-def _slice(session: Session, key: dict[str, Any], first: int, stop: int) -> pa.Table:
+def _slice(session: Session, files: str, first: int, stop: int) -> pa.Table:
     corpus = _corpus(session)
     n_tokens = len(session.tiles.of_token)
-    rows = queries.load("stats/fired").table(
-        session.con, first=first, stop=stop, n_tokens=n_tokens, **key
-    )
+    rows = read(session.lake, files, first=first, last=stop - 1, n_tokens=n_tokens)
     counts = count(rows, corpus, first=first, n_levels=N_LEVELS, n_top=N_TOP_TOKENS)
     with ExitStack() as stack:
         for name, relation in counts._asdict().items():

@@ -38,6 +38,14 @@ HANDED = {
     "0.5::DOUBLE AS value, 0.4::DOUBLE AS ci_low, 0.6::DOUBLE AS ci_high, 9::BIGINT AS n, "
     "0::BIGINT AS n_failed, false AS lower_is_better, NULL::DOUBLE AS null_value, "
     "NULL::DOUBLE AS p_value",
+    "shelf_numbers": "SELECT 0::INTEGER AS pair, 5::BIGINT AS place, 'ok' AS status, "
+    "0.1::DOUBLE AS density, 1::FLOAT AS max, 3::BIGINT AS n_activations, 0.5::DOUBLE AS value, "
+    "0.4::DOUBLE AS ci_low, 0.6::DOUBLE AS ci_high, 9::BIGINT AS n, 0::BIGINT AS n_failed, "
+    "0.5::DOUBLE AS null_value, 0.1::DOUBLE AS corrected, 0.5::DOUBLE AS p_value, "
+    "'ok' AS score_status",
+    "shelf_texts": "SELECT 5::BIGINT AS place, [{'explainer': 'e', 'text': 't', 'status': 'ok', "
+    "'reason': ''}] AS said, [{'token_id': 1::INTEGER, 'count': 3::BIGINT}] AS tokens, "
+    "'t' AS haystack",
     "windows_shown": "SELECT 0::BIGINT AS item, 0::INTEGER AS latent, 0::BIGINT AS start, "
     "1::BIGINT AS length WHERE false",
 }

@@ -10,6 +10,7 @@ from lakeinterp.lake import queries
 
 ROOT = Path(__file__).parents[2]
 SMALL = "tests/sampling/test_statements.py"
+WEB = "tests/web/test_statements.py"
 REPORT = "tests/report/test_plain.py::test_every_statement_says_what_plain_python_says"
 SCORE = "tests/score/test_statements.py::test_small_statements_say_what_plain_python_says"
 METRICS = "tests/score/test_metrics.py"
@@ -22,11 +23,18 @@ NEAREST = (
     "tests/sampling/test_neighbours.py::"
     "test_the_nearest_are_those_with_the_highest_jaccard_index_counted_one_by_one"
 )
+MEANS = "tests/score/test_means.py"
 MACROS = "tests/lake/test_tables.py::test_macros_give_the_text_of_tokens_and_around_a_token"
 COMPARE = "tests/report/test_compare.py"
+TOLD = "tests/bridges/test_exports.py::test_statements_say_what_plain_python_says"
 PROOFS = {
     "audit/": "tests/sampling/test_audits.py::test_an_audit_finds_the_fault_it_is_for",
     "bridges/": f"{SMALL}::test_rows_for_other_tools",
+    "bridges/judged_items": TOLD,
+    "bridges/measured": TOLD,
+    "bridges/samples": TOLD,
+    "bridges/standing": TOLD,
+    "bridges/told": TOLD,
     "corpus/sequences": f"{SMALL}::test_sequences",
     "explain/": SCORE,
     "macros/around": MACROS,
@@ -36,13 +44,16 @@ PROOFS = {
     "macros/newest_": REPORT,
     "macros/q_values": f"{COMPARE}::test_discoveries_keep_the_false_ones_at_one_in_twenty",
     "macros/ratio_": f"{METRICS}::test_intervals_of_precision_and_f1_cover",
-    "macros/student": EVERY_METRIC,
+    "macros/student": f"{MEANS}::test_students_quantiles_are_those_of_the_tables",
     "macros/text_of": MACROS,
+    "macros/welch": f"{MEANS}::test_welchs_interval_is_the_one_worked_out_by_hand",
     "macros/wilson_": EVERY_METRIC,
     "macros/within_": EVERY_METRIC,
     "neighbours/": NEAREST,
     "replies/": SCORE,
     "report/": REPORT,
+    "report/cookbook/": "tests/report/test_cookbook.py::"
+    "test_plain_python_lakeinterp_duckdb_and_polars_give_one_answer",
     "report/compare": f"{COMPARE}::"
     "test_differences_are_of_shared_latents_counted_once_or_by_frequency",
     "report/compare_runs": f"{COMPARE}::test_runs_are_named_by_what_they_are",
@@ -51,6 +62,10 @@ PROOFS = {
     "test_summaries_equal_the_plain_means_over_standing_scores",
     "report/score_summary": "tests/report/test_sql.py::"
     "test_summaries_equal_the_plain_means_over_standing_scores",
+    "report/drift": "tests/rescore/test_drift.py::test_drift_is_what_was_known_before_and_after",
+    "report/stale": "tests/rescore/test_stale_sql.py::test_what_is_stale_is_what_plain_python_says",
+    "rescore/costs": "tests/rescore/test_stale_sql.py::"
+    "test_past_costs_are_those_of_the_replies_behind_the_rows",
     "sampling/examples": f"{SMALL}::test_examples",
     "sampling/extent": f"{SMALL}::test_extent_counts_what_lies_in_the_unit",
     "sampling/fired": f"{SMALL}::test_what_fired",
@@ -78,6 +93,7 @@ PROOFS = {
     "score/items": EVERY_METRIC,
     "score/judged": SCORE,
     "score/judged_latents": SCORE,
+    "score/means": f"{MEANS}::test_the_variance_of_a_mean_is_the_jackknife_over_what_items_share",
     "score/metrics": EVERY_METRIC,
     "score/neighbour_values": "tests/score/test_fuzzing.py::"
     "test_the_neighbours_activations_are_those_of_the_capture",
@@ -93,10 +109,11 @@ PROOFS = {
     "score/unscored": SCORE,
     "stats/buckets": f"{SMALL}::test_statuses_are_counted",
     "stats/busiest": f"{SMALL}::test_busiest",
-    "stats/fired": f"{SMALL}::test_what_fired",
     "stats/latents": "tests/sampling/test_statistics.py::"
     "test_statistics_are_those_counted_token_by_token",
     "stats/outlook": f"{SMALL}::test_outlook",
+    "stats/unrecorded": "tests/rescore/test_nightly.py::"
+    "test_history_holds_a_row_for_each_corpus_that_a_latent_was_counted_over",
     "stats/windows": f"{SMALL}::test_statuses_are_counted",
     "strata/": TILES,
     "strata/find": SIMILAR,
@@ -107,6 +124,10 @@ PROOFS = {
     "strata/spelled": f"{SMALL}::test_peak_tokens_and_bits_of_the_strata",
     "strata/spellings": f"{SMALL}::test_peak_tokens_and_bits_of_the_strata",
     "strata/texts": SIMILAR,
+    "web/": f"{WEB}::test_every_statement_says_what_plain_python_says",
+    "web/listing": f"{WEB}::test_pages_of_a_list_follow_each_other_forwards_and_backwards",
+    "web/lowest": f"{WEB}::test_what_is_shown_of_latents_is_theirs_and_the_lowest_score_is_found",
+    "web/shown": f"{WEB}::test_what_is_shown_of_latents_is_theirs_and_the_lowest_score_is_found",
 }
 """Test by statement, or by what the names of several begin with; the longest decides."""
 

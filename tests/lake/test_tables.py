@@ -277,3 +277,26 @@ def test_lake_may_lie_below_spaces_and_letters_of_any_alphabet(tmp_path):
     assert count == [(np.count_nonzero(planted.dense),)]
     with pytest.raises(ConfigError, match="as an escape; rename it"):
         Lake(str(tmp_path / "a%20b"))
+
+
+def test_a_statement_looks_at_the_tables_that_it_names_and_no_others(tmp_path):
+    planted = planted_lake(str(tmp_path), n_sequences=4)
+    log = Path(planted.lake.root) / "activations" / "_delta_log"
+    log.rename(log.with_name("broken"))
+    log.write_text("no log")
+    lake = Lake(planted.lake.root)
+    assert lake.sql("SELECT count(*) FROM captures").fetchall() == [(1,)]
+    assert ("activations",) in lake.sql("SHOW TABLES").fetchall()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'WITH a AS (SELECT * FROM Main."ACTIVATIONS") SELECT count(*) > 0 FROM a, captures',
+        "SELECT (SELECT count(*) FROM activations) > 0",
+        "SELECT count(*) > 0 FROM query('FROM activations')",
+        "SELECT count(*) > 0 FROM query_table('activations')",
+    ],
+)
+def test_a_table_may_be_named_in_any_way(tmp_path, query):
+    assert planted_lake(str(tmp_path), n_sequences=4).lake.sql(query).fetchall() == [(True,)]

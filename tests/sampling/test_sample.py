@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from lakeinterp.config import Config, SamplingConfig
@@ -160,7 +162,10 @@ def test_examples_that_another_writer_committed_first_are_kept_and_added_to(tmp_
     with open_session(lake, CAPTURE, mine) as late:
         rows = draw(late, UNITS[0], [0])
         assert examples_unit(lake, UNITS[0], other).n_drawn == 1
+        held = set(Path(tmp_path, "examples").rglob("*.parquet"))
         assert not _publish(late, UNITS[0], rows, [0])
+        assert not _publish(late, UNITS[0], draw(late, UNITS[0], [3]), [3])
+        assert set(Path(tmp_path, "examples").rglob("*.parquet")) == held
         assert {r["latent"] for r in rows_of(lake)} == {3}
         assert examples_unit(lake, UNITS[0], mine, session=late).is_new
     assert {r["latent"] for r in rows_of(lake)} == {0, 3}

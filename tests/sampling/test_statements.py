@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from lakeinterp.config import Config, SamplingConfig
 from lakeinterp.lake import queries
+from lakeinterp.lake.tables import where
 from lakeinterp.lake.units import sample_id
 from lakeinterp.sampling import open_session, sample
 from lakeinterp.sampling.arrays import mix
+from lakeinterp.sampling.fired import read
 from lakeinterp.sampling.session import Session
 from tests.planted import CAPTURE, CORPUS, HOOKPOINT, Planted, planted_lake, spans
 from tests.sampling import truth
@@ -152,10 +154,10 @@ def test_what_fired(sampled, first, n, n_tokens):
     found = [tuple(r.values()) for r in answer(sampled, "sampling/fired", **UNIT, **ends)]
     inside = set(range(first, first + n + 1))
     assert sorted(found) == activations(sampled, inside & set(range(4, 8)), n_tokens)
-    ends = {"first": first, "stop": first + n, "n_tokens": n_tokens, "last_bucket": 2}
-    found = [tuple(r.values()) for r in answer(sampled, "stats/fired", **UNIT, **ends)]
-    inside = set(range(first, first + n))
-    assert sorted(found) == activations(sampled, inside & set(range(4, 12)), n_tokens)
+    files = f"{where(**PLACE)} AND bucket >= 1 AND bucket <= 2"
+    rows = read(sampled.planted.lake, files, **ends).to_pylist()
+    found = [tuple(r.values()) for r in rows]
+    assert found == activations(sampled, inside & set(range(4, 12)), n_tokens)
 
 
 @few
