@@ -1,5 +1,7 @@
 """Every error lakeinterp raises on purpose, named by its remedy.
 
+::
+
     LakeinterpError
     ├─ ConfigError          stop: the user edits a setting; the message starts with its name
     │   ├─ MissingExtra     stop: an optional package is not installed; the message says which

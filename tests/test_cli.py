@@ -207,3 +207,19 @@ def test_a_hookpoint_without_chosen_latents_is_no_missing_step(tmp_path):
     fresh += ["--set", "sampling.window_tokens=8", "--set", "sampling.min_windows=1000000"]
     for command in ("sample", "explain", "score", "report"):
         assert cli.run([command, *fresh]) == 0, command
+
+
+@pytest.mark.parametrize("command", ["demo", "capture", "plan", "run"])
+def test_a_package_that_is_not_installed_is_one_line(tmp_path, command):
+    """Without torch, as after `pip install lakeinterp` alone."""
+    hidden = "import sys; sys.modules['torch'] = None; from lakeinterp import cli; "
+    more = [] if command == "demo" else ["m", "c", "--dataset", "t.txt", "--n-tokens", "9999"]
+    arguments = [command, *more, "--lake", str(tmp_path / "lake")]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{hidden}sys.exit(cli.run({arguments!r}))"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.strip().splitlines()[-1] == (
+        "error: this command needs torch, which is not installed: pip install 'lakeinterp[capture]'"
+    )

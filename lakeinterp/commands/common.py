@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from lakeinterp import config as settings
 from lakeinterp import logs
-from lakeinterp.errors import ConfigError
+from lakeinterp.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -155,13 +155,30 @@ def console(*, stderr: bool = False) -> Console:
     return _Console(stderr=stderr, highlight=False, soft_wrap=False)
 
 
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "nnsight", "accelerate", "datasets"), "capture"),
+    **dict.fromkeys(("safetensors", "tokenizers", "huggingface_hub"), "capture"),
+    **dict.fromkeys(("sentence_transformers", "faiss"), "embed"),
+    **dict.fromkeys(("starlette", "uvicorn"), "web"),
+    "litellm": "llm",
+    "prefect": "flows",
+    "s3fs": "s3",
+}
+"""Extra of each package that a command may lack."""
+
+
 def fault(exc: Exception) -> str | None:
     """Return a line on what a disk, an object store or a damaged file did, None for anything else.
 
-    What rooms did not translate themselves, an exception while rows are fetched for example.
+    What rooms did not translate themselves: an exception while rows are fetched, for example, or
+    a package that an extra brings and that is not installed.
     """
     from lakeinterp.lake import faults
 
+    if isinstance(exc, ModuleNotFoundError):
+        package = (exc.name or "").partition(".")[0]
+        extra = _EXTRAS.get(package)
+        return str(MissingExtra("this command", extra, package)) if extra else None
     return str(faults.translate(exc)) if faults.is_foreign(exc) else None
 
 

@@ -210,35 +210,36 @@ def shown(found: Comparison) -> RenderableType:
         for side, row in zip("AB", found.pooled, strict=True)
         if has_reference(row)
     ]
-    sides = lines(facts)
-    columns = (
-        "mean",
-        "A",
-        "B",
-        "B − A",
-        "95 % interval",
-        "latents",
-        "B higher",
-        "q ≤ 0.05",
-        "failed",
-    )
-    parts = table("metric", *columns)
+    if not (failing := _any_failed(found)):
+        facts.append(("failed", "nothing on either side"))
+    columns = ("A", "B", "B − A, 95 %", "latents", "B higher\n: lower", "q ≤\n0.05")
+    parts = table("metric", *columns, *(["failed"] if failing else []))
     for row in found.rows:
+        by = "" if row["mean"] == "macro" else ", by frequency"
+        better, worse = words.count(row["n_better"]), words.count(row["n_worse"])
         parts.add_row(
-            Text(words.metric_name(row["metric"])),
-            "each once" if row["mean"] == "macro" else "by frequency",
+            Text(f"{words.metric_name(row['metric'])}{by}"),
             words.score(row["a"]),
             words.score(row["b"]),
-            words.score(row["difference"]),
-            words.interval(row["low"], row["high"]) or "–",
+            f"{words.score(row['difference'])} {_bounds(row['low'], row['high'])}".rstrip(),
             _latents(row, is_paired=found.is_paired),
-            f"{words.count(row['n_better'])} : {words.count(row['n_worse'])}"
-            if found.is_paired
-            else "–",
+            f"{better} : {worse}" if found.is_paired else "–",
             f"{words.count(row['above_a'])}, {words.count(row['above_b'])}",
-            f"{words.share(row['failed_a'])}, {words.share(row['failed_b'])}",
+            *([_failed(row)] if failing else []),
         )
-    return Group(heading("Compared", "A with B"), sides, indented(parts))
+    return Group(heading("Compared", "A with B"), lines(facts), indented(parts))
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"[{words.score(low)}, {words.score(high)}]"
+
+
+def _any_failed(found: Comparison) -> bool:
+    return any(row["failed_a"] or row["failed_b"] for row in found.rows)
+
+
+def _failed(row: dict[str, Any]) -> str:
+    return f"{words.share(row['failed_a'])}, {words.share(row['failed_b'])}"
 
 
 def has_reference(pooled: dict[str, Any]) -> bool:
