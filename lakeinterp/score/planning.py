@@ -97,6 +97,8 @@ def planned(
                 f"score.scorers: {scoring.scorer.name!r} asks a language model: set chat.judge or "
                 "chat.explainer, or use the pattern scorer, which needs none"
             )
+    if not scorings:
+        return []
     first = scorings[0]
     units.require_examples(first.lake, first.unit, first.sample, first.config.sampling, selected)
     made, found = meant(first.config), []

@@ -195,7 +195,7 @@ def test_which_explainer_is_meant_is_asked_where_there_are_several(tmp_path):
         for i, r in enumerate(lake.rows("explanations", "explainer = 'pattern'"))
     ]
     lake.upsert("explanations", rows, scope={"capture": CAPTURE})
-    with pytest.raises(ConfigError, match="has explanations by mine, pattern: say by which"):
+    with pytest.raises(ConfigError, match="has explanations by mine, pattern: say whose to take"):
         sources.only_explainer(lake, None)
 
 
