@@ -12,7 +12,7 @@ VLLM ?= .venv-vllm
 .PHONY: help demo docs install test test-flows test-parity test-vllm check fix clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.all ## Set up .venv, then capture, explain, score and report on the shipped model
 	$(BIN)/lakeinterp demo --lake $(LAKE)

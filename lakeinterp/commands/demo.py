@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -51,13 +54,21 @@ def settings(lake: str | None = None) -> dict[str, object]:
 
 def suggestions(config: Config) -> list[str]:
     """Return commands to try on the demo's lake."""
-    lake = config.lake
+    lake, program = config.lake, _program()
     query = (
         "SELECT hookpoint, latent, text FROM explanations JOIN scores USING (explanation) "
         "WHERE metric = 'balanced_accuracy' ORDER BY value DESC LIMIT 5"
     )
     return [
-        f"lakeinterp status --lake {lake}",
-        f'lakeinterp sql --lake {lake} "SELECT * FROM latents ORDER BY density DESC LIMIT 5"',
-        f'lakeinterp sql --lake {lake} "{query}"',
+        f"{program} serve {lake}",
+        f"{program} status --lake {lake}",
+        f'{program} sql --lake {lake} "SELECT * FROM latents ORDER BY density DESC LIMIT 5"',
+        f'{program} sql --lake {lake} "{query}"',
     ]
+
+
+def _program() -> str:
+    """Return what to type for this program: its path where no `lakeinterp` would be found."""
+    typed = sys.argv[0]
+    named = os.path.basename(typed) == "lakeinterp" and not shutil.which("lakeinterp")
+    return os.path.relpath(typed) if named else "lakeinterp"
