@@ -12,6 +12,8 @@ import logging
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from itertools import islice
 from pathlib import Path
@@ -129,7 +131,6 @@ def test_what_a_page_shows_works(page, desk, judge, bucket, monkeypatch, capsys)
     monkeypatch.setenv("LAKEINTERP_LAKE", str(lake))
     if name == "howto/s3.md":
         _make_bucket(bucket, monkeypatch)
-    held: dict[str, object] = {}
     for kind, body in blocks(page):
         if kind == "toml":
             shown = asked_here(body, judge)
@@ -140,12 +141,16 @@ def test_what_a_page_shows_works(page, desk, judge, bucket, monkeypatch, capsys)
             import lakeinterp
 
             lakeinterp.open(str(lake)).sql(body).fetchall()
-        elif kind == "python":
-            exec(compile(body, name, "exec"), held)
         elif kind == "bash":
             for command in commands(body):
                 code = run(command)
                 assert code == 0, (command, capsys.readouterr())
+    if program := "".join(body for kind, body in blocks(page) if kind == "python"):
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        said = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert said.returncode == 0, said.stderr
 
 
 def _make_bucket(address, monkeypatch):
