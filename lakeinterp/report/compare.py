@@ -221,17 +221,13 @@ def shown(found: Comparison) -> RenderableType:
             Text(f"{words.metric_name(row['metric'])}{by}"),
             words.score(row["a"]),
             words.score(row["b"]),
-            f"{words.score(row['difference'])} {_bounds(row['low'], row['high'])}".rstrip(),
+            f"{words.score(row['difference'])} {words.bounds(row['low'], row['high'])}".rstrip(),
             _latents(row, is_paired=found.is_paired),
             f"{better} : {worse}" if found.is_paired else "–",
             f"{words.count(row['above_a'])}, {words.count(row['above_b'])}",
             *([_failed(row)] if failing else []),
         )
     return Group(heading("Compared", "A with B"), lines(facts), indented(parts))
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{words.score(low)}, {words.score(high)}]"
 
 
 def _any_failed(found: Comparison) -> bool:

@@ -102,7 +102,7 @@ def _scores(reader: Reader, summaries: Iterable[Summary]) -> RenderableType:
     columns = (f"mean\n{metric}", "by\nfrequency", "null", "corrected", "above\nnull")
     found = table("explainer ·\nscorer", *columns, "q ≤\n0.05")
     for one in summaries:
-        bounds = "" if one.interval is None else _bounds(one.interval.low, one.interval.high)
+        bounds = "" if one.interval is None else words.bounds(one.interval.low, one.interval.high)
         above = f"{words.count(one.n_above)} of {words.count(one.n_compared)}"
         found.add_row(
             Text(str(one.pair)),
@@ -143,15 +143,12 @@ def _latents(reader: Reader, latents: Iterable[Listed]) -> RenderableType:
     several = len(reader.hookpoints) > 1
     for one in latents:
         score = one.headline
+        bounds = words.bounds(score.ci_low, score.ci_high)
         found.add_row(
             plain(f"{one.hookpoint}#{one.latent}" if several else str(one.latent)),
-            Text(f"{words.score(score.value)} {_bounds(score.ci_low, score.ci_high)}".rstrip()),
+            Text(f"{words.score(score.value)} {bounds}".rstrip()),
             words.score(score.null_value),
             words.count(score.n_failed),
             plain("no explanation" if one.text is None else one.text),
         )
     return found
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"[{words.score(low)}, {words.score(high)}]"

@@ -115,6 +115,11 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{score(low)} to {score(high)}"
 
 
+def bounds(low: float | None, high: float | None) -> str:
+    """Return an interval in brackets as a terminal's table shows it; empty if there is none."""
+    return "" if low is None or high is None else f"[{score(low)}, {score(high)}]"
+
+
 def p_value(value: float | None) -> str:
     """Return a p value; below a thousandth only that."""
     if value is None:
