@@ -6,6 +6,7 @@ Tests compare the header with the statement. Nothing here imports duckdb.
 
 from __future__ import annotations
 
+import glob
 import re
 from dataclasses import dataclass, field
 from functools import cache
@@ -131,8 +132,8 @@ def text(name: str) -> str:
 
 def names(folder: str = "") -> list[str]:
     """Return the names of all queries below a folder of `sql/`, sorted."""
-    found = (ROOT / folder).rglob("*.sql")
-    return sorted(p.relative_to(ROOT).with_suffix("").as_posix() for p in found)
+    found = glob.glob(f"{folder}/**/*.sql" if folder else "**/*.sql", root_dir=ROOT, recursive=True)
+    return sorted(Path(path).with_suffix("").as_posix() for path in found)
 
 
 def parse(name: str, text: str) -> Query:

@@ -368,7 +368,7 @@ class Lake:
         rows = direct.read(self, "vocabulary", {"tokenizer": [tokenizer]}, columns)
         if not rows.num_rows:
             raise NotFound("tokenizer", tokenizer, hint="its vocabulary is not in the lake")
-        return Vocabulary.of(tokenizer, rows.sort_by("token_id"))
+        return Vocabulary.of(tokenizer, rows)
 
 
 def literal(value: str | int) -> str:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    import pyarrow as pa
+
+class _Column(Sequence[bytes]):
+    """A column of bytes, each made when it is asked for: a text has few of all the tokens."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = self._column[at]
+        return tuple(found.to_pylist()) if isinstance(at, slice) else found.as_py()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._column.to_pylist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +36,7 @@ class Vocabulary:
 
     tokenizer: str
     """Digest of the tokenizer."""
-    encoded: tuple[bytes, ...]
+    encoded: Sequence[bytes]
     """UTF-8 bytes of each token, by token id; a token may hold part of a character."""
     special: frozenset[int] = frozenset()
     """Ids of tokens that are no text: beginning and end of text, padding, …"""
@@ -31,16 +49,16 @@ class Vocabulary:
 
         Args:
             tokenizer: Its digest.
-            rows: Columns token_id (ascending), bytes and special.
+            rows: Columns token_id, bytes and special, in any order; one row or more.
         """
         # Arrow's `to_numpy` imports pandas, which takes longer than all of this.
-        ids, encoded = rows["token_id"], rows["bytes"].to_pylist()
-        n = int(ids[-1].as_py()) + 1
-        if n != len(ids):
-            known = dict(zip(ids.to_pylist(), encoded, strict=True))
-            encoded = [known.get(i, b"") for i in range(n)]
-        special = ids.filter(rows["special"]).to_pylist()
-        return cls(tokenizer, tuple(encoded), frozenset(special))
+        ids = rows["token_id"].combine_chunks()
+        special = frozenset(ids.filter(rows["special"].combine_chunks()).to_pylist())
+        if ids.equals(pa.arange(0, len(ids)).cast(ids.type)):
+            return cls(tokenizer, _Column(rows["bytes"].combine_chunks()), special)
+        known = dict(zip(ids.to_pylist(), rows["bytes"].to_pylist(), strict=True))
+        encoded = tuple(known.get(i, b"") for i in range(max(known) + 1))
+        return cls(tokenizer, encoded, special)
 
     def pieces(self, tokens: Iterable[int]) -> tuple[str, ...]:
         """Return the text of each token; joined they are the text of the whole.

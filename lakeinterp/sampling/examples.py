@@ -35,7 +35,7 @@ _WRITER: dict[str, Any] = {
         *("tokens.list.element", "values.list.element"),
     ],
     "write_statistics": ["sample", "latent"],
-    "row_group_size": 16_384,
+    "row_group_size": 4_096,
 }
 """How Parquet is written: of `pyarrow.parquet.ParquetWriter`."""
 
