@@ -136,8 +136,8 @@ def routes_of(config: ChatConfig) -> dict[RouteName, Route]:
     """Return the configured routes; an empty judge route is the explainer's.
 
     Raises:
-        ConfigError: no route has a deployment, a key's variable is not set, or only one of two
-            prices is given.
+        ConfigError: no route has a deployment, a key's variable is not set, an own server has no
+            address, or only one of two prices is given.
     """
     found: dict[RouteName, Route] = {}
     made: dict[str, Route] = {}
@@ -259,6 +259,7 @@ def _targets(
 def _target(path: str, deployment: Deployment, config: ChatConfig) -> Target:
     if (deployment.input_cost_per_token is None) != (deployment.output_cost_per_token is None):
         raise ConfigError(f"{path}: give both input_cost_per_token and output_cost_per_token")
+    _require_address(path, deployment)
     key = None
     if deployment.api_key_env is not None:
         key = _secret(f"{path}.api_key_env", deployment.api_key_env)
@@ -274,6 +275,16 @@ def _target(path: str, deployment: Deployment, config: ChatConfig) -> Target:
     )
     headers = {**deployment.headers, **hidden}
     return Target(path, deployment, key, headers, _limits(deployment), circuit)
+
+
+def _require_address(path: str, deployment: Deployment) -> None:
+    """Refuse an own server without an address: LiteLLM would send its prompts to OpenAI."""
+    given = deployment.api_base or os.environ.get("HOSTED_VLLM_API_BASE", "").strip()
+    if deployment.model.startswith("hosted_vllm/") and not given:
+        raise ConfigError(
+            f"{path}: {deployment.model} has no address; set {path}.api_base, for example to "
+            "http://localhost:8000/v1, or the environment variable HOSTED_VLLM_API_BASE"
+        )
 
 
 def _secret(setting: str, variable: str) -> str:

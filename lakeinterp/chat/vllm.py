@@ -286,7 +286,7 @@ def served(chat: ChatConfig, *, at_first_request: bool = False) -> Iterator[Chat
 
 
 def named(chat: ChatConfig) -> ChatConfig:
-    """Return the settings with the model to be served as a deployment that has no address yet.
+    """Return the settings with the model to be served as a deployment where nothing answers yet.
 
     Names, keys and prices are those of the server to come; settings without one stay as they are.
 
@@ -295,7 +295,8 @@ def named(chat: ChatConfig) -> ChatConfig:
     """
     if chat.vllm.model is None:
         return chat
-    deployment = Deployment(model=_deployed(chat.vllm.name or chat.vllm.model))
+    model = _deployed(chat.vllm.name or chat.vllm.model)
+    deployment = Deployment(model=model, api_base="http://127.0.0.1:0/v1")
     return _with(chat, deployment).model_copy(update={"vllm": _without_model(chat.vllm)})
 
 

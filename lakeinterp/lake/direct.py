@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Held = Mapping[str, Collection[Any]]
 
+_FEW = 4
+"""Files that are opened without a look at their statistics in the log, on a local disk."""
+
 
 def read(lake: Lake, name: str, held: Held, columns: Sequence[str] = ()) -> pa.Table:
     """Return the rows of a table that hold one of some values in each of some columns.
@@ -37,19 +40,32 @@ def read(lake: Lake, name: str, held: Held, columns: Sequence[str] = ()) -> pa.T
         DamagedFile: a file is not what the log says.
         StorageError: the disk or the object store refuses.
     """
-    from lakeinterp.lake.tables import literal
-
     definition = schemas.table(name)
     wanted = definition.schema
     if columns:
         wanted = pa.schema([wanted.field(column) for column in columns])
-    # A condition of one value a column prunes files; a list of them would prune none.
-    single = [f"{c} = {literal(next(iter(v)))}" for c, v in held.items() if len(v) == 1]
     found: list[pa.Table] = []
-    for path in lake.files(name, " AND ".join(single) or None):
+    for path in _candidates(lake, definition, held):
         with translated(path):
             found += _matching(lake, path, definition, held, wanted)
     return pa.concat_tables(found) if found else wanted.empty_table()
+
+
+def _candidates(lake: Lake, definition: schemas.Table, held: Held) -> list[str]:
+    """Return the files that may have matching rows.
+
+    Looking at the statistics that the log has of each file takes as long as opening a few.
+    """
+    from lakeinterp.lake.tables import where
+
+    # A condition of one value a column prunes files; a list of them would prune none.
+    single = {column: next(iter(v)) for column, v in held.items() if len(v) == 1}
+    folders = {c: v for c, v in single.items() if c in definition.partition}
+    found = lake.files(definition.name, where(**folders) or None)
+    few = _FEW if lake.store.is_local else 1
+    if len(found) <= few or single == folders:
+        return found
+    return lake.files(definition.name, where(**single))
 
 
 def _matching(

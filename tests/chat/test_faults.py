@@ -193,6 +193,18 @@ def test_usual_key_of_the_account_is_not_sent_to_a_given_address(monkeypatch):
         assert "sk-real" not in str(wire.headers)
 
 
+def test_own_server_without_an_address_is_refused_before_a_prompt_goes_to_openai(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-real")
+    monkeypatch.delenv("HOSTED_VLLM_API_BASE", raising=False)
+    config = ChatConfig(explainer=RouteConfig(deployments=[{"model": "hosted_vllm/tiny"}]))
+    with pytest.raises(ConfigError, match=r"chat\.explainer\.deployments\[0\]\.api_base"):
+        LiteLLMChat(config)
+    with Wire(lambda body: "x", key=None) as wire:
+        monkeypatch.setenv("HOSTED_VLLM_API_BASE", wire.url)
+        assert ask_directly(config, question())[0].text == "x"
+        assert "sk-real" not in str(wire.headers)
+
+
 def test_no_deployment_is_an_error_that_shows_how_to_give_one():
     with pytest.raises(ConfigError, match=r"chat.explainer.deployments: .*\n.*\n.*hosted_vllm"):
         LiteLLMChat(ChatConfig())
