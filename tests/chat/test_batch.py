@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 
 import pytest
@@ -17,6 +18,20 @@ from lakeinterp.config import ChatConfig, Deployment, RouteConfig
 from lakeinterp.errors import BudgetStopped, ConfigError, Deferred, LakeError
 from tests.chat.batchwire import BatchWire, Ending, answer, expired, refused
 from tests.chat.helpers import ask_stored, question
+
+# LiteLLM may make a client in a thread of its own after the call is over; its socket is collected.
+pytestmark = pytest.mark.filterwarnings(
+    r"ignore:Exception ignored in. <socket\.socket:pytest.PytestUnraisableExceptionWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+)
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    """Leave no such socket to the tests that follow."""
+    yield
+    gc.collect()
+
 
 SCHEMA = {"type": "object", "properties": {"labels": {"type": "array"}}}
 
