@@ -24,9 +24,9 @@ from prefect.artifacts import (
 )
 from prefect.exceptions import PrefectException
 
+from lakeinterp.lake import open_lake
 from lakeinterp.report import pictures, words
 from lakeinterp.report.reader import Reader
-from lakeinterp.steps import open_lake
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,6 +15,7 @@ from lakeinterp import cli, logs
 from lakeinterp.commands.common import Common
 from lakeinterp.config import Config
 from lakeinterp.errors import Conflict, LakeinterpError, StorageError
+from lakeinterp.lake import kept
 from lakeinterp.steps import capture_of, hookpoints_of, units_of
 from lakeinterp.workers import n_sharing, share
 
@@ -75,7 +76,7 @@ def for_each(
         Exception: what the first failed task raised; the others are done by then.
     """
     (n_tasks,) = {len(values) for values in things.values() if isinstance(values, list)}
-    with cluster(config) as config, runner_of(config.flows) as runner:
+    with kept(config), cluster(config) as config, runner_of(config.flows) as runner:
         calls = [
             {"config": config}
             | {name: v[n] if isinstance(v, list) else v for name, v in things.items()}

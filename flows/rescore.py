@@ -7,7 +7,7 @@ from prefect import flow, get_run_logger, task
 from lakeinterp import pipeline
 from lakeinterp import rescore as rescoring
 from lakeinterp.config import Config
-from lakeinterp.lake import Lake, units
+from lakeinterp.lake import open_lake, units
 
 from .artifacts import show_counts, show_results
 from .capture import capture as capture_flow
@@ -56,7 +56,7 @@ def rescore(config: Config, capture: str | None = None, more_tokens: int = 0) ->
 
 def grown(config: Config, capture: str, more_tokens: int) -> Config:
     """Return the settings that capture so many tokens more than there are."""
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     row = lake.capture(capture)
     n_tokens = units.captured_sequences(lake, capture) * int(row["context_tokens"]) + more_tokens
     update = {"name": capture, "n_tokens": n_tokens}

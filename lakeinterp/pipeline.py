@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from lakeinterp import logs, registry, subject, telemetry
 from lakeinterp.errors import ConfigError
-from lakeinterp.lake import Lake, units, where
+from lakeinterp.lake import open_lake, units, where
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakeinterp.chat.batchbook import Batch
     from lakeinterp.chat.types import RouteName
     from lakeinterp.config import Config
+    from lakeinterp.lake import Lake
     from lakeinterp.terms import Unit
 
     UnitDone: TypeAlias = Callable[[Unit, Counter[str]], None]
@@ -207,7 +208,7 @@ def submit(
     from lakeinterp.chat.batch import open_batches
     from lakeinterp.chat.gather import gathering
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     with gathering(lake, config.chat) as chat:
         take = explain if step == "explain" else score
         done = take(config, run=run, capture=capture, hookpoints=hookpoints, chat=chat)
@@ -225,7 +226,7 @@ def collect(config: Config) -> Collected:
     from lakeinterp.chat.batch import open_batches
 
     async def whole() -> Collected:
-        lake = Lake(config.lake, storage_options=config.store_options())
+        lake = open_lake(config)
         async with open_batches(lake, config.chat) as batches:
             return await batches.collect()
 
@@ -237,7 +238,7 @@ def batch_states(config: Config) -> tuple[int, list[tuple[Batch, str]]]:
     from lakeinterp.chat.batch import open_batches
 
     async def whole() -> tuple[int, list[tuple[Batch, str]]]:
-        lake = Lake(config.lake, storage_options=config.store_options())
+        lake = open_lake(config)
         async with open_batches(lake, config.chat) as batches:
             return batches.n_waiting(), await batches.states()
 
@@ -248,7 +249,7 @@ def finish(config: Config, capture: str, hookpoints: Sequence[str] = (), *, run:
     """Rank the scores of each hookpoint in its pooled null; return the rows that changed."""
     from lakeinterp.score import finish_hookpoint
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     rows = units.hookpoints(lake, capture, hookpoints)
     return sum(finish_hookpoint(lake, capture, r["hookpoint"], config, run=run) for r in rows)
 
@@ -292,7 +293,7 @@ def _shared_out(
 ) -> Asked:
     from lakeinterp import workers
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     found = units.units(lake, capture, hookpoints)
     with telemetry.span(step):
         counts, stats = workers.over_units(
@@ -322,7 +323,7 @@ async def _with_chat(
     chat: Chat | None,
     watch: Callable[[ChatStats], None] | None,
 ) -> Asked:
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     async with AsyncExitStack() as stack:
         stored = None
         if needs_chat(config, step):
@@ -370,7 +371,7 @@ def check_sampled(config: Config, capture: str | None, hookpoints: Sequence[str]
         ConfigError: a hookpoint has no statistics of its latents.
         NotFound: there is no such capture, hookpoint or explainer.
     """
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     needs_chat(config, "explain")
     name = str(lake.capture(capture)["capture"])
     for row in units.hookpoints(lake, name, hookpoints):
@@ -394,7 +395,7 @@ def check_explained(config: Config, capture: str | None, hookpoints: Sequence[st
 
     needs_chat(config, "score")
     name = check_sampled(config, capture, hookpoints)
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     explainer, found = config.explain.explainer, units.units(lake, name, hookpoints)
     done = explained(lake, config, name, {unit.hookpoint for unit in found})
     for unit in found:

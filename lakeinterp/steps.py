@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakeinterp import telemetry
-from lakeinterp.lake import Lake, units
+from lakeinterp.lake import open_lake, units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
     from lakeinterp.terms import Unit
 
     Told = Callable[[str, Unit, int, int], None]
-
-
-def open_lake(config: Config) -> Lake:
-    """Return the lake of a configuration, which need not exist yet."""
-    return Lake(config.lake, storage_options=config.store_options())
 
 
 def capture(config: Config, progress: Progress | None = None) -> Captured:

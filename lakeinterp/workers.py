@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from lakeinterp import logs, telemetry
 from lakeinterp.errors import ConfigError, LakeinterpError
-from lakeinterp.lake import Lake, faults
+from lakeinterp.lake import faults, open_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -240,7 +240,7 @@ async def _work(
     from lakeinterp.score import score_unit
 
     do = explain_unit if step == "explain" else score_unit
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     vocabulary = None
     async with open_chat(lake, config.chat) as chat:
         for unit in taken:

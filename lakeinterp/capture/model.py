@@ -161,7 +161,12 @@ class SubjectModel:
         return list(dict.fromkeys(seen))
 
     def hidden(
-        self, tokens_BT: Tensor, reads: Sequence[Read], mask_BT: Tensor | None = None
+        self,
+        tokens_BT: Tensor,
+        reads: Sequence[Read],
+        mask_BT: Tensor | None = None,
+        *,
+        positions_BT: Tensor | None = None,
     ) -> dict[Read, Tensor]:
         """Run the model up to the last read and return the hidden states, each [B, T, D].
 
@@ -169,6 +174,7 @@ class SubjectModel:
             tokens_BT: Token ids.
             reads: In the order of `in_order`; the layers after the last one do not run.
             mask_BT: Zero where a token is padding; None where none is.
+            positions_BT: As `boundaries.positions` returns them; None counts through a sequence.
         """
         import nnsight
 
@@ -176,6 +182,8 @@ class SubjectModel:
         tokens_BT, options = tokens_BT.to(self.device), self._options
         if mask_BT is not None:
             options = {**options, "attention_mask": mask_BT.to(self.device)}
+        if positions_BT is not None:
+            options = {**options, "position_ids": positions_BT.to(self.device)}
         with torch.no_grad(), self._traced.trace(tokens_BT, **options) as tracer:
             for read in reads:
                 envoy = self._envoys[read.module]

@@ -15,6 +15,7 @@ import torch
 from lakeinterp.capture import batches
 from lakeinterp.capture import plan as plans
 from lakeinterp.capture import points as points_of
+from lakeinterp.capture.boundaries import positions, refuse_if_crossed
 from lakeinterp.capture.check import check_coder, refuse_if_far, refuse_nonfinite
 from lakeinterp.capture.model import SubjectModel
 from lakeinterp.capture.shard import Run, active_of, stack
@@ -112,7 +113,9 @@ def make_ready(opened: Opened, sequences: list[Sequence]) -> Run:
     known = _known(lake, plan)
     states: dict[Read, Tensor] = {}
     if any(point.coder.spec.hookpoint not in known for point in points):
-        states = _states(opened, points, ordered, tokens_BT, special)
+        if settings.document_attention:
+            refuse_if_crossed(opened.model, ordered, tokens_BT)
+        states = _states(opened, points, ordered, sequences, special)
     settled = [_settled(opened, point, known, states) for point in points]
     plans.write_plan(
         lake, plan, opened.config, opened.coders, opened.model.revision, opened.tokenizer
@@ -140,10 +143,18 @@ def _known(lake: Lake, plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def _states(
-    opened: Opened, points: list[Point], ordered: list[Read], tokens_BT: Tensor, special: Tensor
+    opened: Opened,
+    points: list[Point],
+    ordered: list[Read],
+    sequences: list[Sequence],
+    special: Tensor,
 ) -> dict[Read, Tensor]:
     """Return hidden states by place, [N, D], of the tokens that are no special ones."""
-    hidden = opened.model.hidden(tokens_BT, ordered)
+    tokens_BT = stack(sequences)
+    apart = opened.config.capture.document_attention
+    hidden = opened.model.hidden(
+        tokens_BT, ordered, positions_BT=positions(sequences) if apart else None
+    )
     keep_BT = ~torch.isin(tokens_BT, special)
     names = {p.read: p.coder.spec.hookpoint for p in reversed(points)}
     fine_N = torch.ones(int(keep_BT.sum()), dtype=torch.bool)

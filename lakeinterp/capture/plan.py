@@ -79,6 +79,8 @@ def make_plan(
     }
     if settings.quantization != "none":
         identity["quantization"] = settings.quantization
+    if settings.document_attention:
+        identity["document_attention"] = True
     if settings.n_tokens < context:
         raise ConfigError(
             f"capture.n_tokens: {settings.n_tokens} is less than one sequence of {context} tokens"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
+from lakeinterp.capture.boundaries import positions
 from lakeinterp.capture.rows import ShardBuffer
 from lakeinterp.coders import Active
 from lakeinterp.lake import shards as lake_shards
@@ -120,8 +122,10 @@ def encode(run: Run, group: Group, watch: Watch) -> Encoded:
     dropped: dict[str, int] = {}
     context, start = run.plan.context_tokens, 0
     while start < len(group.sequences):
-        tokens_BT = stack(group.sequences[start : start + run.batches.size])
-        found = run.batches.fitting(lambda tokens_BT=tokens_BT: active_of(run, tokens_BT))  # type: ignore[misc]
+        some = group.sequences[start : start + run.batches.size]
+        tokens_BT = stack(some)
+        positions_BT = positions(some) if run.config.capture.document_attention else None
+        found = run.batches.fitting(partial(active_of, run, tokens_BT, positions_BT))
         if found is None:
             continue  # the same sequences again, fewer at one time
         first_token = (group.todo.first + start) * context
@@ -136,9 +140,11 @@ def encode(run: Run, group: Group, watch: Watch) -> Encoded:
     return Encoded(group, buffers, dropped)
 
 
-def active_of(run: Run, tokens_BT: Tensor) -> list[tuple[Active, Tensor]]:
+def active_of(
+    run: Run, tokens_BT: Tensor, positions_BT: Tensor | None = None
+) -> list[tuple[Active, Tensor]]:
     """Return each coder's active latents, and the position in the batch of each token it read."""
-    hidden = run.model.hidden(tokens_BT, run.reads)
+    hidden = run.model.hidden(tokens_BT, run.reads, positions_BT=positions_BT)
     position_N = (~torch.isin(tokens_BT, run.special)).flatten().nonzero()[:, 0]
     positions = {x.device: position_N.to(x.device) for x in hidden.values()}
     found = []

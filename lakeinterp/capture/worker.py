@@ -16,13 +16,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 import torch
 
+from lakeinterp import logs
 from lakeinterp.capture import messages
 from lakeinterp.capture.opening import first_sequences, make_ready, open_capture
 from lakeinterp.capture.shard import Group, run_shards
 from lakeinterp.config import load
 from lakeinterp.corpus import Sequence, SequenceSource, Tokenizer
 from lakeinterp.errors import LakeinterpError
-from lakeinterp.lake import Lake, faults
+from lakeinterp.lake import faults, open_lake
 from lakeinterp.lake.shards import Todo
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def main() -> int:
     # Ctrl-C reaches whoever started this process, and that one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _private_output()
+    logs.inherit()
     if not (line := sys.stdin.buffer.readline()):
         return _NOBODY
     first = messages.read(line)
@@ -69,7 +71,7 @@ def _private_output() -> IO[bytes]:
 
 def _work(first: Message, answers: IO[bytes]) -> None:
     config = load(values=_settings(first))
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     tokenizer = Tokenizer(config.capture.model, config.capture.model_revision)
     source = SequenceSource(lake, config.corpus, tokenizer)
     inbox = _Inbox(source)

@@ -61,9 +61,9 @@ def _devices() -> str:
 
 
 def _lake(config: Config) -> str:
-    from lakeinterp.lake import Lake
+    from lakeinterp.lake import open_lake
 
-    tables = Lake(config.lake, storage_options=config.store_options()).tables()
+    tables = open_lake(config).tables()
     return f"{config.lake}: {', '.join(tables) or 'nothing there yet'}"
 
 

@@ -127,9 +127,9 @@ def _options(path: Path, unsaid: Unsaid, cache: Cache, config: Config) -> Import
 
 def _read(read: Importer, options: Import, config: Config) -> Imported:
     from lakeinterp.commands.progress import UnitProgress
-    from lakeinterp.lake import Lake
+    from lakeinterp.lake import open_lake
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     with UnitProgress("import", "pieces") as progress:
         return read(lake, options, progress=progress)
 

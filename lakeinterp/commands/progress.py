@@ -212,7 +212,7 @@ def count_units(config: Config, capture: str | None, hookpoints: Sequence[str]) 
     Raises:
         NotFound: there is no such capture or hookpoint.
     """
-    from lakeinterp.lake import Lake, units
+    from lakeinterp.lake import open_lake, units
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     return len(units.units(lake, str(lake.capture(capture)["capture"]), hookpoints))

@@ -97,8 +97,8 @@ def everything(config: Config, output: Path | None) -> int:
 
 def _check_latents(config: Config) -> None:
     """Find a wrong condition on latents now rather than after hours of capture."""
-    from lakeinterp.lake import Lake
+    from lakeinterp.lake import open_lake
     from lakeinterp.lake.selection import check_condition
 
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     check_condition(lake, config.sampling)

@@ -43,10 +43,11 @@ def run(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> 
     """Sample with a progress bar and say what was found."""
     from lakeinterp import steps
     from lakeinterp.commands.progress import UnitProgress
+    from lakeinterp.lake import open_lake
     from lakeinterp.sampling import similar
 
     start = time.monotonic()
-    lake = steps.open_lake(config)
+    lake = open_lake(config)
     if similar.needed(config.sampling):
         with UnitProgress("embed", "windows") as embedded:
             similar.prepare(lake, capture, config.sampling, progress=embedded)

@@ -57,6 +57,9 @@ class CaptureConfig(Section):
         Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"] | None
     ) = None
     """Attention implementation of transformers; None lets transformers choose."""
+    document_attention: bool = False
+    """Let tokens see their own document alone, in sequences that hold several: a capture of its
+    own. False lets attention cross document boundaries, as most pre-training does."""
     quantization: Literal["none", "8bit", "4bit"] = "none"
     """Hold the model's matrices in 8 or 4 bits, by bitsandbytes: a capture of its own."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -42,6 +42,7 @@ class Lake:
         self._lock = threading.Lock()
         self._database: duckdb.DuckDBPyConnection | None = None
         self._rows: dict[tuple[str, str | None], tuple[int, list[dict[str, Any]]]] = {}
+        self._vocabularies: dict[str, Vocabulary] = {}
 
     def __repr__(self) -> str:
         return f"Lake({self.root!r})"
@@ -359,16 +360,19 @@ class Lake:
         return rows[name]
 
     def vocabulary(self, tokenizer: str) -> Vocabulary:
-        """Return the vocabulary of a tokenizer, by its digest.
+        """Return the vocabulary of a tokenizer, by its digest; read once.
 
         Raises:
             NotFound: the lake does not hold it.
         """
+        if (known := self._vocabularies.get(tokenizer)) is not None:
+            return known
         columns = ("token_id", "bytes", "special")
         rows = direct.read(self, "vocabulary", {"tokenizer": [tokenizer]}, columns)
         if not rows.num_rows:
             raise NotFound("tokenizer", tokenizer, hint="its vocabulary is not in the lake")
-        return Vocabulary.of(tokenizer, rows)
+        found = self._vocabularies[tokenizer] = Vocabulary.of(tokenizer, rows)
+        return found
 
 
 def literal(value: str | int) -> str:

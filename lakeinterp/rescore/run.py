@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakeinterp import pipeline
 from lakeinterp.errors import LakeError
-from lakeinterp.lake import Lake, units
+from lakeinterp.lake import open_lake, units
 from lakeinterp.rescore.cost import Cost, costs, past
 from lakeinterp.rescore.nightly import refresh
 from lakeinterp.rescore.stale import at_turns, grown, stale
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lakeinterp.chat import Chat, ChatStats
     from lakeinterp.config import Config
     from lakeinterp.config.rescoring import RescoreConfig
+    from lakeinterp.lake import Lake
     from lakeinterp.pipeline import Asked
     from lakeinterp.rescore.nightly import Refreshed
     from lakeinterp.rescore.stale import Stale, Staleness
@@ -94,7 +95,7 @@ def rescore(
         ConfigError: a model is needed and none is configured.
         NotFound: no such capture or hookpoint.
     """
-    lake = Lake(config.lake, storage_options=config.store_options())
+    lake = open_lake(config)
     name = str(lake.capture(capture)["capture"])
     place: dict[str, Any] = {"capture": name, "hookpoints": hookpoints}
     refreshed = refresh(lake, config, run=run, **place, progress=progress)

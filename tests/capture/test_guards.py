@@ -127,8 +127,8 @@ def test_state_of_the_model_that_is_no_number_is_named_before_a_coder_is_blamed(
 ):
     hidden = model.SubjectModel.hidden
 
-    def broken(self, tokens_BT, reads):
-        states = hidden(self, tokens_BT, reads)
+    def broken(self, tokens_BT, reads, **options):
+        states = hidden(self, tokens_BT, reads, **options)
         for x_BTD in states.values():
             x_BTD[1:2, 7, 3] = float("nan")
         return states
