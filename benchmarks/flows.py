@@ -1,6 +1,7 @@
 """What Prefect costs: the pipeline as plain functions and as flows, on the same 64 units.
 
     python benchmarks/flows.py [--tokens 65536] [--latents 320] [--rounds 2] [--record FILE]
+        [--workers 1] [--database postgresql+asyncpg://USER@127.0.0.1:5432/NAME]
 
 The demo's model at two hookpoints of 32 buckets each, explained and judged by the pattern rule,
 which asks nobody. Each run is a process of its own with a lake of its own, in turns; the flows run
@@ -58,6 +59,8 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=320, help="a hookpoint")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--record", type=Path)
+    parser.add_argument("--workers", type=int, default=1, help="tasks and units at one time")
+    parser.add_argument("--database", help="of the Prefect server; a SQLite file if not given")
     parser.add_argument("--child", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--lake", help=argparse.SUPPRESS)
     parser.add_argument("--profile", action="store_true", help="where the flows spend it, too")
@@ -80,7 +83,8 @@ def config_of(given: argparse.Namespace) -> Config:
             "capture.n_tokens": given.tokens,
             "capture.shard_tokens": given.tokens,
             "sampling.max_latents": given.latents,
-            "flows.workers": 1,
+            "flows.workers": given.workers,
+            "chat.workers": given.workers,
         }
     )
 
@@ -117,7 +121,10 @@ def child(given: argparse.Namespace) -> None:
 def measured(given: argparse.Namespace, folder: Path) -> list[str]:
     """Return the lines of the record."""
     found: dict[str, list[Took]] = {kind: [] for kind in KINDS}
-    with Site(folder, {"lake": "none"}) as site:
+    site = Site(folder, {"lake": "none"})
+    if given.database:
+        site.environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = given.database
+    with site:
         for n in range(given.rounds):
             for kind in KINDS:
                 found[kind].append(one(given, site, kind, folder / f"{kind}-{n}"))
@@ -129,9 +136,10 @@ def measured(given: argparse.Namespace, folder: Path) -> list[str]:
         "# What Prefect costs, two CPU cores, 2026-11-24",
         "",
         f"    python benchmarks/flows.py --tokens {given.tokens} --latents {given.latents} "
-        f"--rounds {given.rounds}",
+        f"--rounds {given.rounds} --workers {given.workers}",
         "",
-        f"64 units, {n_tasks} tasks; Python {platform.python_version()}, the least of each kind; "
+        f"64 units, {n_tasks} tasks, server on {'PostgreSQL' if given.database else 'SQLite'}; "
+        f"Python {platform.python_version()}, the least of each kind; "
         f"rows of both lakes {'equal' if same else 'DIFFER'}.",
         "",
         "| | wall s | CPU s | CPU s of the server |",
@@ -159,7 +167,7 @@ def one(given: argparse.Namespace, site: Site, kind: str, lake: Path) -> Took:
     """Do a run in a process of its own."""
     command = [sys.executable, __file__, "--child", kind, "--lake", str(lake)]
     command += ["--tokens", str(given.tokens), "--latents", str(given.latents)]
-    command += ["--profile"] * given.profile
+    command += ["--workers", str(given.workers)] + ["--profile"] * given.profile
     used, server = resource.getrusage(resource.RUSAGE_CHILDREN), cpu_of(site)
     began = time.perf_counter()
     with (site.folder / f"{lake.name}.log").open("ab") as log:

@@ -147,11 +147,11 @@ def test_state_of_the_model_that_is_no_number_is_named_before_a_coder_is_blamed(
 def test_batch_that_does_not_fit_is_halved_and_decides_no_row(built, truth, tmp_path, monkeypatch):
     hidden, sizes = model.SubjectModel.hidden, []
 
-    def full(self, tokens_BT, reads):
+    def full(self, tokens_BT, reads, **options):
         sizes.append(len(tokens_BT))
         if len(tokens_BT) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return hidden(self, tokens_BT, reads)
+        return hidden(self, tokens_BT, reads, **options)
 
     run(built, tmp_path, **{"capture.n_tokens": 2048})  # coders are measured with all at once
     monkeypatch.setattr(model.SubjectModel, "hidden", full)
@@ -165,7 +165,7 @@ def test_batch_that_does_not_fit_is_halved_and_decides_no_row(built, truth, tmp_
 def test_one_sequence_that_does_not_fit_is_one_line(built, tmp_path, monkeypatch):
     run(built, tmp_path, **{"capture.n_tokens": 2048})
 
-    def full(*_):
+    def full(*_, **__):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(model.SubjectModel, "hidden", full)
