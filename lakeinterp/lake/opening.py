@@ -34,4 +34,5 @@ def open_lake(config: Config) -> Lake:
 @contextmanager
 def kept(config: Config) -> Iterator[Lake]:
     """Hold the lake in a block, so that pieces of work one after the other find it open."""
-    yield open_lake(config)
+    lake = open_lake(config)
+    yield lake
