@@ -68,7 +68,8 @@ def for_each(
     Args:
         task: Takes `config` and the rest by name.
         config: The settings.
-        tags: Of these tasks, beside `lakeinterp`, the task's own and `flows.tags`.
+        tags: Of these tasks, beside the task's own and `flows.tags`. Few: whoever starts a task
+            with a tag waits for what the server says of its limit (`benchmarks/flows.py`).
         gpus: Each task needs, where a cluster runs them.
         things: One list with a value for each task; the others are the same for all.
 
@@ -100,7 +101,7 @@ def _set(task: Task[..., Any], config: Config, tags: Sequence[str]) -> Task[...,
         retries=flows.retries,
         retry_delay_seconds=waits,
         retry_condition_fn=may_work_later,
-        tags={"lakeinterp", *task.tags, *tags, *flows.tags},
+        tags={*task.tags, *tags, *flows.tags},
     )
 
 

@@ -12,7 +12,7 @@ from .artifacts import show_costs, show_counts
 from .common import CHAT, at_work, capture_of, for_each, shared, start, units_of
 
 
-@task(task_run_name="explain {unit}", tags=["lakeinterp-explain"])
+@task(task_run_name="explain {unit}")
 def explain_unit(config: Config, unit: Unit, run: str) -> dict[str, int]:
     """Explain a unit's latents that have no finished explanation; return rows by status."""
     with at_work(run):

@@ -18,7 +18,7 @@ from .score import score
 from .statistics import statistics
 
 
-@task(tags=["lakeinterp-report"])
+@task
 def write_report(config: Config, capture: str, run: str) -> str:
     """Write the page beside the lake's tables; return where it is."""
     with at_work(run):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lakeinterp.terms import Unit
 
 
-@task(task_run_name="sample {hookpoint}", tags=["lakeinterp-sample"])
+@task(task_run_name="sample {hookpoint}")
 def sample_hookpoint(config: Config, capture: str, hookpoint: str, run: str) -> int:
     """Write statistics and audited examples of a hookpoint's units; return its examples.
 

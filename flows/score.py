@@ -12,7 +12,7 @@ from .artifacts import show_costs, show_counts, show_results
 from .common import CHAT, at_work, capture_of, for_each, one, shared, start, units_of
 
 
-@task(task_run_name="score {unit}", tags=["lakeinterp-score"])
+@task(task_run_name="score {unit}")
 def score_unit(config: Config, unit: Unit, run: str) -> dict[str, int]:
     """Judge a unit's explanations and borrowed ones; return judgements by status."""
     with at_work(run):
@@ -21,7 +21,7 @@ def score_unit(config: Config, unit: Unit, run: str) -> dict[str, int]:
     return dict(done.counts)
 
 
-@task(tags=["lakeinterp-score"])
+@task
 def finish(config: Config, capture: str, run: str) -> int:
     """Rank every score in its hookpoint's null; return the scores that changed."""
     with at_work(run):

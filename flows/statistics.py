@@ -10,7 +10,7 @@ from lakeinterp.config import Config
 from .common import at_work, capture_of, for_each, hookpoints_of, start
 
 
-@task(task_run_name="statistics {hookpoint}", tags=["lakeinterp-statistics"])
+@task(task_run_name="statistics {hookpoint}")
 def count_hookpoint(config: Config, capture: str, hookpoint: str, run: str) -> int:
     """Write what is missing of a hookpoint's statistics; return the latents counted anew."""
     with at_work(run):

@@ -11,7 +11,7 @@ from lakeinterp.lake.upkeep import RETENTION_HOURS
 from .common import at_work, one, start
 
 
-@task(tags=["lakeinterp-upkeep"])
+@task
 def compact(config: Config, run: str) -> int:
     """Merge small files; return how many fewer there are."""
     with at_work(run):
@@ -20,7 +20,7 @@ def compact(config: Config, run: str) -> int:
     return done.n_files_before - done.n_files_after
 
 
-@task(tags=["lakeinterp-upkeep"])
+@task
 def vacuum(config: Config, retention_hours: float, run: str) -> int:
     """Delete files that no commit names; return how many."""
     with at_work(run):

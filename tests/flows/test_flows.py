@@ -81,6 +81,29 @@ def test_pipeline_flow_starts_one_server_for_all_its_tasks_and_ends_it(server, t
     assert found == [("ok", "detection")]
 
 
+def test_nights_of_the_rescore_flow_capture_more_and_redo_what_that_changed(server, tmp_path):
+    from flows.rescore import rescore
+    from lakeinterp.commands.run import everything
+
+    settings = tiny.settings(tmp_path, **{"capture.name": "tiny", "capture.shard_tokens": 1024})
+    config = load(values={**settings, "capture.n_tokens": 5120})
+    everything(config, None)
+    for _ in range(3):
+        done = rescore(config, more_tokens=1024)
+        assert done["redone"] > 0
+        assert done["left"] == 0
+    everything(load(values={**settings, "lake": str(tmp_path / "plain")}), None)
+    grown, plain = (Lake(str(tmp_path / name)) for name in ("lake", "plain"))
+    for query in RESULTS[:2]:
+        assert grown.sql(query).fetchall() == plain.sql(query).fetchall()
+    n_tokens = "SELECT count(DISTINCT n_tokens) FROM history"
+    assert grown.sql(n_tokens).fetchone() == (4,)
+    assert "report" in {path.stem for path in (tmp_path / "lake").glob("*.html")}
+    version = grown.version("judgements")
+    assert rescore(config)["redone"] == 0
+    assert Lake(grown.root).version("judgements") == version
+
+
 def test_wrong_settings_stop_a_flow_without_a_retry(server, tmp_path):
     from flows.capture import capture
 
@@ -173,6 +196,32 @@ def test_tasks_on_a_dask_cluster_write_what_plain_functions_write(server, tmp_pa
         settings = {"flows.runner": "dask", "flows.cluster": cluster.scheduler_address}
         assert statistics(load(values={"lake": far.root, **settings})) > 0
     assert far.sql(counted).fetchall() == plain.sql(counted).fetchall()
+
+
+@pytest.mark.filterwarnings("ignore:Couldn't detect a suitable IP address:RuntimeWarning")
+def test_tasks_that_need_a_gpu_run_where_one_is(server):
+    from distributed import Scheduler, SpecCluster, Worker, get_worker
+    from prefect import flow, task
+
+    from flows.common import for_each
+
+    @task
+    def where(config: Config, number: int) -> str:
+        time.sleep(0.05)
+        return str(get_worker().name)
+
+    @flow
+    def all_of_them(config: Config, gpus: float) -> set[str]:
+        return set(for_each(where, config, gpus=gpus, number=list(range(6))))
+
+    bare = {"cls": Worker, "options": {"nthreads": 1, "dashboard": False}}
+    having = {"cls": Worker, "options": {**bare["options"], "resources": {"GPU": 1}}}
+    scheduler = {"cls": Scheduler, "options": {"dashboard": False, "port": 0}}
+    with SpecCluster({"with": having, "without": bare}, scheduler) as cluster:
+        address = {"flows.cluster": cluster.scheduler_address, "flows.workers": 3}
+        config = load(values={"flows.runner": "dask", **address})
+        assert all_of_them(config, 1.0) == {"with"}
+        assert all_of_them(config, 0.0) == {"with", "without"}
 
 
 def test_flow_module_has_help():
