@@ -1,14 +1,15 @@
 """Every explainer against every scorer, on the shipped model or on one of yours.
 
-    python benchmarks/methods.py [--latents 6] [--hookpoint layers.3] [--pattern-only]
-        [--subject MODEL --coder CODER --dataset D] [--tokens 32768] [--folder F]
+    python benchmarks/methods.py [--latents 5] [--hookpoint layers.3] [--pattern-only]
+        [--subject MODEL --coder CODER --dataset D] [--tokens 131072] [--folder F]
 
-Captures once, then explains the same latents with every explainer and scores each explanation with
-every scorer, on few items a latent so that all of it takes minutes. What asks a language model is
-answered by rules on loopback: the explainer names the marked piece it saw most, the judge looks for
-the pieces that a description names. The figures compare methods under that judge; they say nothing
-about language models, and with so few latents little about methods. `--pattern-only` takes the
-explainers and scorers that need none. `loaded` is left out: it says what another explainer said.
+Captures once, then explains the same latents, some that one token explains well, with every
+explainer, and scores each explanation with every scorer, on few items a latent so that all of it
+takes minutes. What asks a language model is answered by rules on loopback: the explainer names the
+marked piece it saw most, the judge looks for the pieces that a description names. The figures
+compare methods under that judge; they say nothing about language models, and with so few latents
+little about methods. `--pattern-only` takes the explainers and scorers that need none. `loaded` is
+left out: it says what another explainer said.
 
 A cell is the mean of the scorer's own metric over latents, then in brackets what explanations of
 other latents get on the same items; `-` where nothing could be judged. The columns at the right
@@ -74,12 +75,17 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--latents", type=int, default=6)
+    parser.add_argument("--latents", type=int, default=5)
     parser.add_argument("--hookpoint", default="layers.3")
+    parser.add_argument(
+        "--where",
+        default="single_token > 0.7 AND density < 0.02 AND n_windows >= 60",
+        help="the latents among which they are drawn: such as the rules can say something of",
+    )
     parser.add_argument("--subject", help="folder or hub id of the model")
     parser.add_argument("--coder", help="of that model")
     parser.add_argument("--dataset", help="texts for that model")
-    parser.add_argument("--tokens", type=int, default=32_768)
+    parser.add_argument("--tokens", type=int, default=131_072)
     parser.add_argument("--pattern-only", action="store_true", help="nothing that asks a model")
     parser.add_argument("--embedding-model", help="sentence-transformers folder; made if not given")
     parser.add_argument("--folder", help="kept; holds the lake")
@@ -104,8 +110,11 @@ def settings(arguments: argparse.Namespace, folder: Path, wire: Any) -> Config:
         "sampling.max_latents": arguments.latents,
         "sampling.n_explain": 20,
         "sampling.n_explain_negatives": 20,
-        "sampling.n_score": 12,
-        "sampling.n_random": 12,
+        "sampling.where": arguments.where,
+        # Few quantiles, so that each has enough examples for an intruder among them.
+        "sampling.n_quantiles": 3,
+        "sampling.n_score": 18,
+        "sampling.n_random": 18,
         "sampling.n_neighbour": 4,
         "score.n_borrowed": 2,
         "score.n_simulated": 8,
