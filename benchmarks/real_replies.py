@@ -146,13 +146,11 @@ def of_delphi(folder: Path) -> Iterator[Read]:
 
 def _of_predictions(kind: str, rows: Sequence[dict[str, Any]]) -> Read:
     """Write predictions as lists of five, as the judge was to reply, and read them again."""
-    n_read, n_null = 0, 0
-    for batch in (rows[i : i + 5] for i in range(0, len(rows), 5)):
-        held = [row["prediction"] for row in batch]
-        if None in held:
-            n_null += len(batch)
-            continue
-        n_read += len(batch) * (parse_labels(json.dumps(held), len(batch)) == held)
+    held = [row["prediction"] for row in rows if row["prediction"] is not None]
+    n_null = len(rows) - len(held)
+    n_read = 0
+    for batch in (held[i : i + 5] for i in range(0, len(held), 5)):
+        n_read += len(batch) * (parse_labels(json.dumps(batch), len(batch)) == batch)
     sides = {bool(row["activating"]) for row in rows}
     notes = [f"{n_null} without a prediction: failed in delphi already"] if n_null else []
     if sides != {True, False}:

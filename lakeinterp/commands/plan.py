@@ -341,9 +341,10 @@ def _noted(asked: list[_Asked], request: Request) -> None:
 
 
 def _explaining(asked: list[_Asked], *, is_same: bool) -> Callable[[Request], str | Reply]:
-    """Return a script that notes each question and explains; a judge takes everything to fit.
+    """Return a script that notes each question and explains; a judge takes nothing to fit.
 
-    Where the explainer always says the same the judge gives no answer, and finds no fault.
+    So every explanation misses what it is for. Where the explainer always says the same the judge
+    gives no answer, and finds no fault.
     """
 
     def answer(request: Request) -> str | Reply:
@@ -352,7 +353,7 @@ def _explaining(asked: list[_Asked], *, is_same: bool) -> Callable[[Request], st
         _noted(asked, request)
         if request.route == "judge":
             texts = re.findall(r"^\d+: ", request.messages[-1].content, re.MULTILINE)
-            return json.dumps({"labels": [1] * len(texts)})
+            return json.dumps({"labels": [0] * len(texts)})
         n = 0 if is_same else len(asked)
         return json.dumps({"explanation": f"words about subject {n}, in texts of one kind"})
 

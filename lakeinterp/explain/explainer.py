@@ -19,7 +19,7 @@ from lakeinterp.terms import WAITING, Explained, LatentId, digest, json_text, no
 from lakeinterp.work import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from lakeinterp.chat.types import Chat, RouteName
     from lakeinterp.config import Config, ExplainConfig, RouteConfig
@@ -161,21 +161,14 @@ async def explain_unit(
         LakeError: examples of some of these latents are still to be drawn.
     """
     explainer = load_explainer(config.explain)
-    if explainer.needs_chat and chat is None:
-        raise ConfigError(
-            f"explain.explainer: {explainer.name!r} asks a language model: set chat.explainer, "
-            "or use the pattern explainer, which needs none"
-        )
+    _require_chat(explainer, chat)
     series = series_of(explainer, config, units.sample_id(lake, unit.capture, config.sampling))
     selected = units.selected_latents(lake, unit, config.sampling)
     if not selected:
         return Counter()
     scope = {"capture": unit.capture, "hookpoint": unit.hookpoint}
     bench = Bench(lake=lake, config=config, sample=series.sample, latents=tuple(selected), **scope)
-    explainer.look(bench)
-    ids = {i: series.explanation(_id(unit, i), explainer.taken(i)) for i in selected}
-    again = [*config.chat.tried_again, *explainer.tried_again]
-    wanted = _unfinished(lake, unit, series, ids, again)
+    wanted = _wanted(bench, unit, explainer, series)
     if not wanted:
         return Counter()
     units.require_examples(lake, unit, series.sample, config.sampling, selected)
@@ -242,11 +235,19 @@ async def explain(
     return total
 
 
-def _unfinished(
-    lake: Lake, unit: Unit, series: Series, ids: Mapping[int, str], again: Sequence[str]
-) -> list[int]:
-    """Return the latents whose explanation, known by its id, is not finished, in their order."""
-    with lake.connect(explanations=_place(unit)) as con:
+def _require_chat(explainer: Explainer, chat: Chat | None) -> None:
+    if explainer.needs_chat and chat is None:
+        raise ConfigError(
+            f"explain.explainer: {explainer.name!r} asks a language model: set chat.explainer, "
+            "or use the pattern explainer, which needs none"
+        )
+
+
+def _wanted(bench: Bench, unit: Unit, explainer: Explainer, series: Series) -> list[int]:
+    """Return the bench's latents whose explanation, known by its id, is not finished, in order."""
+    explainer.look(bench)
+    ids = {i: series.explanation(_id(unit, i), explainer.taken(i)) for i in bench.latents}
+    with bench.lake.connect(explanations=_place(unit)) as con:
         rows = queries.load("explain/finished").run(
             con,
             capture=unit.capture,
@@ -254,7 +255,7 @@ def _unfinished(
             explainer=series.explainer,
             settings=series.settings,
             sample=series.sample,
-            transient=again,
+            transient=[*bench.config.chat.tried_again, *explainer.tried_again],
         )
         finished = {explanation for (explanation,) in rows.fetchall()}
     return [latent for latent, explanation in ids.items() if explanation not in finished]

@@ -198,9 +198,10 @@ def _file(path: Path) -> Iterator[tuple[str | None, int, str]]:
         if text is None and not row.keys().isdisjoint(_TEXT):
             text = ""
         if latent is None or text is None or not str(latent).strip().isdecimal():
+            hint = "; `lakeinterp import neuronpedia-explanations` reads it" * ("ref" in row)
             raise ConfigError(
                 f"explain.source: {path}, row {number}: give every row a `latent` (a number), an "
-                f"`explanation` and, of several hookpoints, a `hookpoint`; found {row!r:.120}"
+                f"`explanation` and, of several hookpoints, a `hookpoint`; found {row!r:.120}{hint}"
             )
         hookpoint = _named(row, _HOOKPOINT)
         yield str(hookpoint) if hookpoint else None, int(latent), str(text)

@@ -210,6 +210,8 @@ def shown(found: Comparison) -> RenderableType:
         for side, row in zip("AB", found.pooled, strict=True)
         if has_reference(row)
     ]
+    if left_out := _left_out(found):
+        facts.append(("left out", left_out))
     if not (failing := _any_failed(found)):
         facts.append(("failed", "nothing on either side"))
     columns = ("A", "B", "B − A, 95 %", "latents", "B higher\n: lower", "q ≤\n0.05")
@@ -228,6 +230,29 @@ def shown(found: Comparison) -> RenderableType:
             *([_failed(row)] if failing else []),
         )
     return Group(heading("Compared", "A with B"), lines(facts), indented(parts))
+
+
+def _left_out(found: Comparison) -> str:
+    """Return how many latents have a value on one side alone; by metric where that differs."""
+    alone = {
+        row["metric"]: (row["alone_a"] or 0, row["alone_b"] or 0)
+        for row in found.rows
+        if row["mean"] == "macro"
+    }
+    if not any(map(any, alone.values())):
+        return ""
+    usual = next(iter(alone.values()))
+    parts = [_sides(usual)]
+    parts += [
+        f"of {words.metric_name(metric)} {_sides(counts)}"
+        for metric, counts in alone.items()
+        if counts != usual
+    ]
+    return f"latents with a score on one side alone: {'; '.join(parts)}"
+
+
+def _sides(counts: tuple[int, int]) -> str:
+    return f"A {words.count(counts[0])}, B {words.count(counts[1])}"
 
 
 def _any_failed(found: Comparison) -> bool:

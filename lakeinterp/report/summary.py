@@ -13,7 +13,7 @@ from lakeinterp.report.reader import Reader
 from lakeinterp.report.terminal import heading, indented, lines, plain, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -45,7 +45,7 @@ def summary(
         for hookpoint in reader.hookpoints:
             found = summaries.get(hookpoint.hookpoint, ())
             parts += _hookpoint(reader, hookpoint, found)
-        parts += _extremes(reader, n_shown)
+        parts += _extremes(reader, summaries, n_shown)
     return Group(*parts)
 
 
@@ -116,12 +116,20 @@ def _scores(reader: Reader, summaries: Iterable[Summary]) -> RenderableType:
     return found
 
 
-def _extremes(reader: Reader, n_shown: int) -> list[RenderableType]:
-    """Return the best and the worst latents; all in one table where they are few."""
-    n_scored = sum(one.n_scored for one in reader.listings())
+def _extremes(
+    reader: Reader, summaries: Mapping[str, Sequence[Summary]], n_shown: int
+) -> list[RenderableType]:
+    """Return the best and the worst latents; all in one table where they are few.
+
+    Latents that this explainer and scorer gave no value stand in no order: they are counted.
+    """
+    every = [one for found in summaries.values() for one in found]
+    n_scored = sum(one.n_latents for one in every if one.pair == reader.headline)
     if not n_scored:
         return [Text(""), lines([("scores", "none yet: run `lakeinterp score`")])]
     order = f"by {words.metric_name(reader.metric)}, {reader.headline}"
+    if n_others := sum(one.n_scored for one in reader.listings()) - n_scored:
+        order += f"; {words.count(n_others)} more by others alone"
     if n_scored <= 2 * n_shown:
         latents = list(reader.listed(scored=True, n=n_scored))
         return [Text(""), heading("Latents", order), indented(_latents(reader, latents))]
@@ -149,6 +157,12 @@ def _latents(reader: Reader, latents: Iterable[Listed]) -> RenderableType:
             Text(f"{words.score(score.value)} {bounds}".rstrip()),
             words.score(score.null_value),
             words.count(score.n_failed),
-            plain("no explanation" if one.text is None else one.text),
+            plain(_said(one)),
         )
     return found
+
+
+def _said(one: Listed) -> str:
+    if one.text is None:
+        return "no explanation; this scorer needs none"
+    return one.text or "an empty explanation"

@@ -27,6 +27,8 @@
 -- column: mean       VARCHAR   macro or frequency
 -- column: n_a        BIGINT    latents
 -- column: n_b        BIGINT
+-- column: alone_a    BIGINT    latents left out, since this side alone has a value; NULL unless paired
+-- column: alone_b    BIGINT
 -- column: a          DOUBLE
 -- column: b          DOUBLE
 -- column: difference DOUBLE
@@ -93,6 +95,13 @@ kept AS (
     SELECT side, hookpoint, latent, metric, "value", n, n_failed, n_activations
     FROM valued
     WHERE n_sides = 2 OR NOT $paired
+),
+lone AS (
+    SELECT metric,
+        count(*) FILTER (side = 'a' AND n_sides = 1) AS alone_a,
+        count(*) FILTER (side = 'b' AND n_sides = 1) AS alone_b
+    FROM valued
+    GROUP BY metric
 ),
 places AS (
     SELECT hookpoint, latent,
@@ -206,7 +215,10 @@ counted AS (
     GROUP BY metric
 )
 SELECT
-    m.metric, m.mean, c.n_a, c.n_b, m.a, m.b, m.b - m.a AS difference,
+    m.metric, m.mean, c.n_a, c.n_b,
+    CASE WHEN $paired THEN o.alone_a END AS alone_a,
+    CASE WHEN $paired THEN o.alone_b END AS alone_b,
+    m.a, m.b, m.b - m.a AS difference,
     CASE WHEN least(c.n_a, c.n_b) > 1 THEN l.low END AS low,
     CASE WHEN least(c.n_a, c.n_b) > 1 THEN l.high END AS high,
     CASE WHEN $paired THEN p.n_better END AS n_better,
@@ -214,6 +226,7 @@ SELECT
     d.above_a, d.above_b, c.failed_a, c.failed_b
 FROM means AS m
 JOIN counted AS c USING (metric)
+JOIN lone AS o USING (metric)
 JOIN compared AS p USING (metric)
 JOIN limits AS l USING (metric, mean)
 LEFT JOIN discoveries AS d USING (metric)

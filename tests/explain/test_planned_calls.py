@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections import Counter
 
@@ -9,6 +11,7 @@ import pytest
 
 from lakeinterp import pipeline, registry, subject
 from lakeinterp.capture import capture
+from lakeinterp.chat.scripted import ScriptedChat
 from lakeinterp.commands.outlook import Interval
 from lakeinterp.commands.plan import _NAME, _calls, _probe
 from lakeinterp.config import load
@@ -16,12 +19,10 @@ from lakeinterp.lake import Lake
 from lakeinterp.sampling import sample
 from tests.rule_driven import answer
 from tests.subject import built
-from tests.wire import Wire
 
-ASKING = sorted(
-    {n for n in registry.EXPLAINERS if registry.resolve("explainer", n).needs_chat} - {"iterative"}
-)
-"""How often `iterative` asks depends on what the judge finds: a plan gives its most."""
+ASKING = sorted(n for n in registry.EXPLAINERS if registry.resolve("explainer", n).needs_chat)
+BETWEEN = ("best_of_k", "iterative")
+"""How often these ask depends on what is said: a plan gives the least and the most."""
 JUDGED = sorted(
     {n for n in registry.SCORERS if registry.resolve("scorer", n).needs_chat}
     - {"recall", "sensitivity"}
@@ -67,15 +68,20 @@ def planned(captured, folder, **sections):
     return config, _calls(probed, Interval(n, n, n))["calls"]
 
 
-def asked(config, *steps):
-    """Do the steps with a server that answers by rules; return the calls, by route."""
-    with Wire(answer) as wire:
-        routes = {"explainer": wire.route("hosted_vllm/a"), "judge": wire.route("hosted_vllm/b")}
-        chat = config.chat.model_copy(update={**routes, "retry_wait_s": 0})
-        for step in steps:
-            step(config.model_copy(update={"chat": chat}), run="r")
-        names = {"a": "explainer", "b": "judge"}
-        return Counter(names[body["model"].split("/")[-1]] for body in wire.requests)
+def asked(config, *steps, answer=answer):
+    """Do the steps with a chat that answers by rules; return the calls, by route.
+
+    Equal requests are one call, as they are where replies are stored.
+    """
+    routes = {}
+
+    def reply(request):
+        routes[request.key("")] = request.route
+        return answer({"messages": [{"content": m.content} for m in request.messages]})
+
+    for step in steps:
+        step(config, run="r", chat=ScriptedChat(reply))
+    return Counter(routes.values())
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -87,8 +93,23 @@ def test_calls_of_an_explainer_are_those_that_were_planned(captured, tmp_path, n
     assert set(made) <= set(calls)
     for route, expected in calls.items():
         assert expected.low <= made[route] <= expected.high, route
-        if name != "best_of_k":
+        if name not in BETWEEN:
             assert made[route] == expected.expected
+
+
+def test_an_explainer_that_never_gets_it_right_asks_as_often_as_was_planned(captured, tmp_path):
+    said = iter(range(10**6))
+
+    def wrong(body):
+        texts = body["messages"][-1]["content"].partition("Texts:")[2]
+        if texts:
+            return json.dumps({"labels": [0] * len(re.findall(r"^\d+: ", texts, re.MULTILINE))})
+        return json.dumps({"explanation": f"number {next(said)}"})
+
+    explain = {"explainer": "iterative", "few_shot": "turns", "n_rounds": 2, "n_judged": 4}
+    config, calls = planned(captured, tmp_path, explain=explain, score={"scorers": ()})
+    made = asked(config, pipeline.explain, answer=wrong)
+    assert made == {route: expected.high for route, expected in calls.items()}
 
 
 def test_calls_of_all_scorers_are_those_that_were_planned(captured, tmp_path):

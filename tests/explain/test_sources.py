@@ -92,6 +92,7 @@ def test_what_delphi_wrote_is_read_and_cut_where_the_model_ran_on(tmp_path):
         ("a.csv", "latent,explanation\nx,a\n", "row 1: give every row a `latent`.*'latent': 'x'"),
         ("a.csv", "latent,explanation\n-1,a\n", "row 1: give every row a `latent`"),
         ("a.csv", "", "holds no explanations"),
+        ("a.jsonl", '{"concept": "a", "ref": "m/s/1"}', "import neuronpedia-explanations"),
         ("a.json", "[1, 2]", "row 1 is no object"),
         ("a.json", "{", "cannot be read"),
         ("a.json", "3", "row 1 is no object"),

@@ -52,6 +52,7 @@ def test_differences_are_of_shared_latents_counted_once_or_by_frequency(tmp_path
     first = found["macro"]
     assert (first["n_a"], first["n_b"], first["n_better"], first["n_worse"]) == (2, 2, 2, 0)
     assert first["failed_a"] == pytest.approx(0.1)
+    assert (first["alone_a"], first["alone_b"]) == (1, 1)
 
 
 def test_the_interval_is_that_of_a_mean_of_paired_differences(tmp_path):
@@ -132,9 +133,10 @@ def test_a_name_of_an_explainer_and_a_scorer_is_read_as_what_the_other_side_name
 
 def test_the_command_prints_each_metric_with_its_interval(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
-    lake = two_runs(str(tmp_path / "lake"), {0: 0.2, 1: 0.4}, {0: 0.3, 1: 0.8})
+    lake = two_runs(str(tmp_path / "lake"), {0: 0.2, 1: 0.4, 2: 0.1}, {0: 0.3, 1: 0.8})
     assert cli.run(["compare", "a", "b", "--lake", lake.root]) == 0
     shown = capsys.readouterr().out
+    assert "latents with a score on one side alone: A 1, B 0" in shown
     assert "F1 at natural rate" in shown
     assert "0.25" in shown
     assert cli.run(["compare", "a", "nobody", "--lake", lake.root]) == 2

@@ -66,6 +66,20 @@ def test_summary_lists_best_and_worst_with_score_null_and_failures(lake, config)
     assert shown_last == sorted(value, key=value.__getitem__, reverse=True)[-2:]
 
 
+def test_latents_that_the_leading_pair_gave_no_score_are_counted_and_not_listed(lake):
+    settings = ["explain.explainer=default", "score.scorers=['detection']"]
+    text = shown(summary(lake, load(overrides=settings), n_shown=4), 120)
+    listed = text.split("Latents  by balanced accuracy, default · detection")[1]
+    assert "; 1 more by others alone" in listed
+    values = [
+        r["value"]
+        for r in lake.rows("scores", "scorer = 'detection' AND metric = 'balanced_accuracy'")
+        if r["value"] is not None
+    ]
+    assert sum(line[2:4].strip().isdecimal() for line in listed.splitlines()[1:]) == len(values)
+    assert "no explanation" not in listed
+
+
 def test_summary_of_a_lake_without_scores_says_what_to_run(tmp_path):
     lake = planted_lake(str(tmp_path / "lake"), n_sequences=20).lake
     text = shown(summary(lake, load()))

@@ -62,8 +62,11 @@ def jackknife(values, clusters):
     values, clusters = np.array(values), np.array(clusters)
     names = np.unique(clusters)
     others = np.array([values[clusters != name].mean() for name in names])
-    n, sizes = len(names), np.array([(clusters == name).sum() for name in names])
-    freedom = float(sizes.sum() ** 2 / (sizes**2).sum() - 1)
+    n, shares = len(names), np.array([(clusters == name).mean() for name in names])
+    # What leaving a cluster out does to the mean, as a matrix on the clusters' means.
+    shift = (shares / (1 - shares))[:, None] * (shares - np.eye(n))
+    form = shift.T @ shift
+    freedom = float(np.trace(form) ** 2 / np.trace(form @ form))
     return (n - 1) / n * float(((others - values.mean()) ** 2).sum()), freedom
 
 
