@@ -231,10 +231,8 @@ def answer(body: dict[str, Any]) -> str:
         found = [n for n, t in enumerate(tokens, start=1) if t.strip() in pieces]
         return json.dumps({"activations": [{"token": n, "activation": 10} for n in found]})
     if asked.rstrip().endswith("texts."):
-        n = int(asked.split()[-2])
-        return json.dumps(
-            {"texts": [f"Number {i} is {''.join(pieces[:1])} and {i}." for i in range(n)]}
-        )
+        n, piece = int(asked.split()[-2]), "".join(pieces[:1])
+        return json.dumps({"texts": [written(i, piece) for i in range(n)]})
     if "Which list" in asked:
         lists = [asked.partition(f"List {n}: ")[2].partition("\n")[0] for n in (1, 2)]
         hits = [sum(p in line for p in pieces) for line in lists]
@@ -242,6 +240,11 @@ def answer(body: dict[str, Any]) -> str:
         return json.dumps({"list": 2 if second else 1})
     texts = _NUMBERED.findall(asked.partition("Texts:")[2])
     return json.dumps({"labels": [int(fits(pieces, text)) for text in texts]})
+
+
+def written(number: int, piece: str) -> str:
+    """Return a text that holds a piece in surroundings of prose and of code."""
+    return f"The {piece} {number}. {piece} ({piece}, x.{piece}) = {piece}\n    {piece} {number}"
 
 
 def named(description: str) -> list[str]:
