@@ -19,7 +19,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from lakeinterp import pipeline, steps
 from lakeinterp.config import load
 from lakeinterp.lake import Lake
 from tests import tiny
-from tests.flows.site import Site, alive, end, family, until
+from tests.flows.site import ROOT, Site, alive, end, family, until
 from tests.rule_driven import answer
 from tests.wire import Answer, Wire
 
@@ -47,6 +46,10 @@ RESULTS = (
 N_CONCURRENT = 2
 DELAY_S = 2.0
 """Of every answer, so that there is a middle to be broken in."""
+LONG_S = 90.0
+"""The same where a run has to last longer than its hold on the deployment's one place: 300 s."""
+HEARTBEAT_S, LOST_S = 30, 90
+"""Of runs here, and after which one without is lost; `automations.yaml` says 600."""
 
 
 @dataclass
@@ -132,15 +135,45 @@ def worker_killed(bench: Bench) -> str:
     return f"{said}; {bench.whole()}"
 
 
-def server_restarted(bench: Bench) -> str:
-    """The server is killed (-9) in the middle and started again 5 s later."""
+def worker_lost(bench: Bench) -> str:
+    """The same, and `automations.yaml` is there; a second run is asked for at once."""
+    text = (ROOT / "automations.yaml").read_text(encoding="utf-8")
+    file = bench.site.folder / "automations.yaml"
+    file.write_text(text.replace("within: 600", f"within: {LOST_S}"), encoding="utf-8")
+    bench.site.run("automation", "create", "--from-file", file.name)
     run = bench.site.begin(EXPLAIN, config=bench.config())
     bench.in_the_middle()
+    end(bench.site.worker)
+    start = time.monotonic()
+    bench.site.start_worker()
+    second = bench.site.begin(EXPLAIN, config=bench.config())
+    name = bench.site.ended(run)["name"]
+    said = f"{name} after {time.monotonic() - start:.0f} s without a heartbeat"
+    return f"{said}; the second {bench.site.ended(second)['name']}; {bench.whole()}"
+
+
+def server_restarted(bench: Bench) -> str:
+    """The server is killed (-9) in the middle and started again 5 s later."""
+    return _restarted(bench, DELAY_S)
+
+
+def server_restarted_long(bench: Bench) -> str:
+    """The same, and the run goes on for minutes."""
+    return _restarted(bench, LONG_S)
+
+
+def _restarted(bench: Bench, delay_s: float) -> str:
+    PACE.append(delay_s)
+    run = bench.site.begin(EXPLAIN, config=bench.config())
+    bench.in_the_middle(N_CONCURRENT)
     end(bench.site.server)
     time.sleep(5)
     bench.site.start_server()
-    state = bench.site.ended(run)
-    return f"{state['name']}: {line_of(state)}; {bench.whole()}"
+    start = time.monotonic()
+    state = bench.site.ended(run, 900)
+    PACE.pop()
+    went_on = f"went on for {time.monotonic() - start:.0f} s"
+    return f"{state['name']}: {line_of(state)}, {went_on}; {bench.whole()}"
 
 
 def two_at_once(bench: Bench) -> str:
@@ -223,8 +256,9 @@ def line_of(state: dict[str, Any]) -> str:
 FAULTS: dict[str, Callable[[Bench], str]] = {
     fault.__name__: fault
     for fault in (
-        cancelled, flow_killed, worker_killed, server_restarted, two_at_once, two_beside, timeout,
-        timeout_without_retry, server_busy, journal_busy,
+        cancelled, flow_killed, worker_killed, worker_lost, server_restarted,
+        server_restarted_long, two_at_once, two_beside, timeout, timeout_without_retry,
+        server_busy, journal_busy,
     )
 }  # fmt: skip
 
@@ -252,11 +286,11 @@ def prepared(folder: Path, wire: Wire) -> tuple[dict[str, Any], list[list[tuple[
 
 def slowly(body: dict[str, Any]) -> Answer:
     """Answer by rules, after a while."""
-    return Answer(text=answer(body), delay_s=0.0 if QUICK.is_set() else DELAY_S)
+    return Answer(text=answer(body), delay_s=PACE[-1])
 
 
-QUICK = threading.Event()
-"""Set while the reference is made."""
+PACE = [0.0]
+"""Seconds of an answer; the last one counts."""
 
 
 def main() -> None:
@@ -267,12 +301,13 @@ def main() -> None:
     chosen = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory() as name, Wire(slowly) as wire:
-        QUICK.set()
         folder = Path(name)
         settings, expected, n_expected = prepared(folder, wire)
-        QUICK.clear()
+        PACE.append(DELAY_S)
         os.environ.update({"PREFECT_HOME": str(folder / "home")})
-        with Site(folder, settings) as site:
+        site = Site(folder, settings)
+        site.environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = str(HEARTBEAT_S)
+        with site:
             site.deploy()
             site.start_worker()
             bench = Bench(site, wire, settings, expected, n_expected)

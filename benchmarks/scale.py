@@ -1,13 +1,13 @@
 """What a lake of a hundred thousand files costs to open, to prune, to query and to write to.
 
-    python benchmarks/scale.py [--files 100000] [--writers 4] [--folder DIR]
+    [SCALE_BUCKETS=64] python benchmarks/scale.py [--files 100000] [--writers 4] [--folder DIR]
 
 Files of `activations` are entries of the log alone, as large and with such statistics as capture
 writes, committed by the code that capture commits with: a shard of 16 hookpoints of 64 buckets is
-one commit of 1,024 files. The files of one bucket are real, so that a latent can be read. Measured
-are, as the table grows: a commit; and at its full size, each in a process of its own: opening,
-listing one unit's files, reading one latent, before and after that unit's files are merged; the
-size of the log; and how many commits several writers make in one time.
+one commit of 1,024 files; `SCALE_BUCKETS` sets another number. The files of one bucket are real, so
+that a latent can be read. Measured are, as the table grows: a commit; and at its full size, each in
+a process of its own: opening, listing one unit's files, reading one latent, before and after that
+unit's files are merged; the size of the log; and how many commits several writers make in one time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -36,7 +37,10 @@ from lakeinterp.terms import now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CAPTURE, N_HOOKPOINTS, N_BUCKETS, WIDTH = "big", 16, 64, 1024
+CAPTURE, N_HOOKPOINTS = "big", 16
+N_BUCKETS = int(os.environ.get("SCALE_BUCKETS", "64"))
+"""Of a hookpoint; the environment reaches the processes that are started here too."""
+WIDTH = 65_536 // N_BUCKETS
 SHARD_SEQUENCES, CONTEXT = 16_384, 256
 ROWS, N_BYTES = 4_000_000, 13_000_000
 """Of an entry that stands for a file of a shard of 4 M tokens with 64 latents at a token."""

@@ -25,6 +25,7 @@ from prefect.artifacts import (
 from prefect.exceptions import PrefectException
 
 from lakeinterp.lake import open_lake
+from lakeinterp.pipeline import FAILURES
 from lakeinterp.report import pictures, words
 from lakeinterp.report.reader import Reader
 
@@ -87,11 +88,27 @@ class Progress:
 
 
 def show_counts(step: str, rows: Mapping[str, int]) -> None:
-    """Show the rows that a step wrote, by status."""
+    """Show the rows that a step wrote, by status; the log warns of those that failed."""
     table = [{"status": status, "rows": n} for status, n in sorted(rows.items())]
     if table:
         with _shown():
             create_table_artifact(table, key=_key(f"{step} rows"), description=f"What {step} wrote")
+    failed = {status: n for status, n in rows.items() if status in FAILURES}
+    if failed:
+        get_run_logger().warning(
+            "%s: %d of %d rows failed (%s); what failed in passing is asked again by the next run",
+            step, sum(failed.values()), sum(rows.values()), failed,
+        )  # fmt: skip
+
+
+def show_reasons(reasons: Mapping[str, int]) -> None:
+    """Show how many latents and scorers were out of date, by reason."""
+    table = [{"reason": reason, "latents and scorers": n} for reason, n in sorted(reasons.items())]
+    if table:
+        with _shown():
+            create_table_artifact(
+                table, key=_key("out of date"), description="What was out of date, and why"
+            )
 
 
 def show_costs(config: Config, capture: str) -> None:

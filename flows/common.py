@@ -31,6 +31,7 @@ __all__ = [
     "CHAT",
     "at_work",
     "capture_of",
+    "each_hookpoint",
     "for_each",
     "hookpoints_of",
     "may_work_later",
@@ -88,10 +89,39 @@ def for_each(
             return each(runner, config.flows, own, calls, gpus=gpus, done=progress.step)
 
 
-def one(task: Task[..., Any], config: Config, *, tags: Sequence[str] = (), **things: Any) -> Any:
-    """Run one task as the settings want it, here and now, and return what it returns."""
-    own = _set(task, config, tags).with_options(timeout_seconds=config.flows.timeout_s)
-    return own(config=config, **things)
+def each_hookpoint(task: Task[..., int], config: Config, capture: str | None) -> int:
+    """Run a task for each hookpoint of the settings and return the sum of what they return.
+
+    Args:
+        task: Takes `config`, `capture`, `hookpoint` and `run`.
+        config: The settings.
+        capture: Capture id; None takes the one that the settings name, or the only one there is.
+    """
+    capture = capture or capture_of(config)
+    todo = hookpoints_of(config, capture, config.capture.hookpoints)
+    with at_work() as run:
+        return sum(for_each(task, config, capture=capture, hookpoint=todo, run=run))
+
+
+def one(
+    task: Task[..., Any],
+    config: Config,
+    *,
+    tags: Sequence[str] = (),
+    is_limited: bool = True,
+    **things: Any,
+) -> Any:
+    """Run one task as the settings want it, here and now, and return what it returns.
+
+    Args:
+        task: Takes `config` and the rest by name.
+        config: The settings.
+        tags: As of `for_each`.
+        is_limited: Whether `flows.timeout_s` holds for it.
+        things: By name.
+    """
+    limit = config.flows.timeout_s if is_limited else None
+    return _set(task, config, tags).with_options(timeout_seconds=limit)(config=config, **things)
 
 
 def _set(task: Task[..., Any], config: Config, tags: Sequence[str]) -> Task[..., Any]:

@@ -1,7 +1,7 @@
 """What `prefect deploy` asks of this package: the settings, once for every deployment.
 
-In an installed package, `python -m lakeinterp.flows.deploy` writes a `prefect.yaml` here; a
-checkout has one.
+In an installed package, `python -m lakeinterp.flows.deploy` writes `prefect.yaml` and
+`automations.yaml` here; a checkout has them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from lakeinterp.errors import ConfigError
 from .common import package
 
 NAME = "prefect.yaml"
+AUTOMATIONS = "automations.yaml"
 
 
 def settings(file: str = "lakeinterp.toml") -> dict[str, Any]:
@@ -36,25 +37,33 @@ def settings(file: str = "lakeinterp.toml") -> dict[str, Any]:
 
 
 def write(folder: Path) -> Path:
-    """Write `prefect.yaml` with the flows' names as this package has them.
+    """Write `prefect.yaml` with the flows' names as this package has them; return where it is.
+
+    What the server may do by itself is written beside it, as `automations.yaml`.
 
     Raises:
-        ConfigError: there is one already.
+        ConfigError: one of the two is there already.
     """
-    target = folder / NAME
-    if target.exists():
-        raise ConfigError(f"{target} is there already: move it away first")
+    targets = {name: folder / name for name in (NAME, AUTOMATIONS)}
+    for target in targets.values():
+        if target.exists():
+            raise ConfigError(f"{target} is there already: move it away first")
+    for name, target in targets.items():
+        text = _shipped(name).read_text(encoding="utf-8")
+        for before in ("entrypoint: ", "  - "):
+            text = text.replace(f"{before}flows.", f"{before}{package()}.")
+        target.write_text(text, encoding="utf-8")
+    return targets[NAME]
+
+
+def _shipped(name: str) -> Path:
+    """Return a file beside the flows in a package, above them in a checkout."""
     here = Path(__file__).parent
-    shipped = here / NAME if (here / NAME).is_file() else here.parent / NAME
-    text = shipped.read_text(encoding="utf-8")
-    for before in ("entrypoint: ", "  - "):
-        text = text.replace(f"{before}flows.", f"{before}{package()}.")
-    target.write_text(text, encoding="utf-8")
-    return target
+    return here / name if (here / name).is_file() else here.parent / name
 
 
 if __name__ == "__main__":
     try:
-        sys.stdout.write(f"wrote {write(Path.cwd())}\n")
+        sys.stdout.write(f"wrote {write(Path.cwd())} and {AUTOMATIONS}\n")
     except ConfigError as exc:
         sys.exit(f"error: {exc}")

@@ -30,24 +30,14 @@ def running(config: Config) -> Iterator[str]:
 
     Raises:
         ConfigError: nothing answers at `flows.cluster`.
+        LakeError: Ray does not start on this machine.
     """
     flows = config.flows
     if ray.is_initialized():
         yield flows.cluster or _LOCAL
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if flows.cluster is None:
-        ray.init(
-            address=_LOCAL,
-            num_cpus=flows.workers,
-            object_store_memory=_STORE_BYTES,
-            include_dashboard=False,
-        )
-    else:
-        try:
-            ray.init(address=flows.cluster)
-        except (OSError, ValueError) as exc:
-            raise ConfigError(f"flows.cluster: no Ray answers at {flows.cluster!r}") from exc
+    _connect(flows)
     try:
         if flows.gpus and ray.cluster_resources().get("GPU", 0) < flows.gpus:
             get_run_logger().warning(
@@ -56,6 +46,27 @@ def running(config: Config) -> Iterator[str]:
         yield flows.cluster or _LOCAL
     finally:
         ray.shutdown()
+
+
+def _connect(flows: FlowsConfig) -> None:
+    if flows.cluster is not None:
+        try:
+            ray.init(address=flows.cluster)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"flows.cluster: no Ray answers at {flows.cluster!r}") from exc
+        return
+    try:
+        ray.init(
+            address=_LOCAL,
+            num_cpus=flows.workers,
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+        )
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise LakeError(
+            f"flows.runner = 'ray': Ray does not start on this machine ({exc}); run it again, or "
+            "start one with `ray start --head` and name it as flows.cluster"
+        ) from exc
 
 
 def runner(flows: FlowsConfig) -> RayTaskRunner:

@@ -9,7 +9,7 @@ from lakeinterp import rescore as rescoring
 from lakeinterp.config import Config
 from lakeinterp.lake import open_lake
 
-from .artifacts import show_costs, show_counts, show_page, show_results
+from .artifacts import show_costs, show_counts, show_page, show_reasons, show_results
 from .capture import capture as capture_flow
 from .common import CHAT, at_work, capture_of, one, start
 from .pipeline import write_report
@@ -22,10 +22,14 @@ def redo(config: Config, capture: str, run: str) -> dict[str, float]:
         done = rescoring.rescore(
             config, run=run, capture=capture, hookpoints=config.capture.hookpoints
         )
-    show_counts("out of date", dict(done.reasons))
+    show_reasons(done.reasons)
     show_counts("explain", dict(done.explained))
     show_counts("score", dict(done.judged))
-    get_run_logger().info("%s: %s; %s", capture, dict(done.reasons) or "up to date", done.spent)
+    get_run_logger().info(
+        "%s: %s; %d of %d units drawn again, explained %s, judged %s; %s",
+        capture, dict(done.reasons) or "up to date", done.refreshed.n_refreshed,
+        done.refreshed.n_units, dict(done.explained), dict(done.judged), done.spent,
+    )  # fmt: skip
     return {
         "units refreshed": done.refreshed.n_refreshed,
         "redone": done.n_done,
@@ -53,7 +57,9 @@ def rescore(config: Config, capture: str | None = None, more_tokens: int = 0) ->
     with at_work() as run:
         # Once for all tries of the task, so that a retry has what is left.
         limited = rescoring.within_budget(lake, config)
-        done: dict[str, float] = one(redo, limited, tags=tags, capture=capture, run=run)
+        done: dict[str, float] = one(
+            redo, limited, tags=tags, is_limited=False, capture=capture, run=run
+        )
         if done["redone"]:
             show_costs(config, capture)
             show_results(config, capture)

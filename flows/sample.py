@@ -9,7 +9,7 @@ from prefect import flow, get_run_logger, task
 from lakeinterp import steps
 from lakeinterp.config import Config
 
-from .common import at_work, capture_of, for_each, hookpoints_of, start
+from .common import at_work, each_hookpoint, start
 
 if TYPE_CHECKING:
     from lakeinterp.terms import Unit
@@ -39,10 +39,7 @@ def sample(config: Config, capture: str | None = None) -> int:
         config: Every setting, as `lakeinterp config` lists them.
         capture: Capture id; the only one there is if not given.
     """
-    capture = capture or capture_of(config)
-    todo = hookpoints_of(config, capture, config.capture.hookpoints)
-    with at_work() as run:
-        return sum(for_each(sample_hookpoint, config, capture=capture, hookpoint=todo, run=run))
+    return each_hookpoint(sample_hookpoint, config, capture)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,9 @@ class ChatStats:
         return ", ".join(parts + [f"{n} {status}" for status, n in self.failures.items()])
 
     def bought(self, reply: Reply) -> None:
-        """Count a reply that a model gave."""
+        """Count a reply that a model gave, or failed to give; none if it was not asked."""
+        if not reply.attempts:
+            return
         self.n_calls += 1
         self.n_sent += reply.attempts
         self.prompt_tokens += reply.prompt_tokens or 0

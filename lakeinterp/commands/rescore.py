@@ -37,6 +37,9 @@ _DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 class RescoreOptions:
     """Options of commands that find what is out of date."""
 
+    explainer: ExplainerOption = None
+    scorers: ScorersOption = None
+    prompts: PromptsOption = None
     older_than: Annotated[
         str | None,
         Parameter(
@@ -73,6 +76,9 @@ class RescoreOptions:
     def values(self) -> dict[str, object]:
         """Return the settings they stand for; what was not given is None."""
         return {
+            "explain.explainer": self.explainer,
+            "score.scorers": self.scorers,
+            **with_prompts(self.prompts),
             "rescore.older_than_days": None if self.older_than is None else days(self.older_than),
             "rescore.wider_than": self.wider_than,
             "rescore.failed": self.failed or None,
@@ -122,9 +128,6 @@ def days(text: str) -> float:
 
 def rescore(
     *,
-    explainer: ExplainerOption = None,
-    scorers: ScorersOption = None,
-    prompts: PromptsOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
     changed: RescoreOptions = _CHANGED,
@@ -143,8 +146,7 @@ def rescore(
     from lakeinterp import rescore as rescoring
     from lakeinterp.commands.progress import UnitProgress
 
-    values = {"explain.explainer": explainer, "score.scorers": scorers, **with_prompts(prompts)}
-    values |= {**changed.values(), **budget.values(), **chosen.values(), **asking.values()}
+    values = {**changed.values(), **budget.values(), **chosen.values(), **asking.values()}
     config = common.load(values)
     common.open(config)
     start = time.monotonic()

@@ -31,38 +31,46 @@ _MANY = 200_000
 """Latents that take long enough to read to say so."""
 
 
+LakeArgument = Annotated[
+    str | None, Parameter(help="Folder or URL of the lake, as --lake.", show_default=False)
+]
+HostOption = Annotated[
+    str,
+    Parameter(
+        help="Address to listen at. Any but this machine's own lets others in, who then need "
+        "the token."
+    ),
+]
+PortOption = Annotated[
+    int, Parameter(help="0 takes a free one.", validator=validators.Number(gte=0, lte=65535))
+]
+NameOption = Annotated[
+    tuple[str, ...],
+    Parameter(
+        help="A further name under which browsers reach this server; may be repeated.",
+        negative=(),
+        consume_multiple=False,
+        show_default=False,
+    ),
+]
+TokenOption = Annotated[
+    bool,
+    Parameter(
+        negative=(), help="Ask for a token on this machine's own address too, for shared ones."
+    ),
+]
+OpenOption = Annotated[bool, Parameter(negative=(), help="Open the page in a browser.")]
+
+
 def serve(
-    lake: Annotated[
-        str | None, Parameter(help="Folder or URL of the lake, as --lake.", show_default=False)
-    ] = None,
+    lake: LakeArgument = None,
     /,
     *,
-    host: Annotated[
-        str,
-        Parameter(
-            help="Address to listen at. Any but this machine's own lets others in, who then need "
-            "the token."
-        ),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, Parameter(help="0 takes a free one.", validator=validators.Number(gte=0, lte=65535))
-    ] = _PORT,
-    name: Annotated[
-        tuple[str, ...],
-        Parameter(
-            help="A further name under which browsers reach this server; may be repeated.",
-            negative=(),
-            consume_multiple=False,
-            show_default=False,
-        ),
-    ] = (),
-    token: Annotated[
-        bool,
-        Parameter(
-            negative=(), help="Ask for a token on this machine's own address too, for shared ones."
-        ),
-    ] = False,
-    open: Annotated[bool, Parameter(negative=(), help="Open the page in a browser.")] = False,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = _PORT,
+    name: NameOption = (),
+    token: TokenOption = False,
+    open: OpenOption = False,
     common: Common = _DEFAULT,
 ) -> None:
     """Serve a read-only web page over the lake until Ctrl-C.
@@ -78,19 +86,25 @@ def serve(
     opened = common.open(config)
     secret = secrets.token_urlsafe(24) if token or not is_loopback(host) else None
     with _listening(host, port) as sock, TemporaryDirectory(prefix="lakeinterp-") as folder:
-        app = _app(opened, config, Path(folder), host, sock.getsockname()[1], name, secret)
-        url = _address(host, sock.getsockname()[1], secret)
+        port = sock.getsockname()[1]
+        app = _app(opened, config, Path(folder), host, port, name, secret)
+        url = _address(host, port, secret)
         _say(opened, url)
         if open:
             import webbrowser
 
             webbrowser.open(url)
-        settings = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, lifespan="on"
-        )
-        # uvicorn ends in good order and then raises what ended it.
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(settings).run(sockets=[sock])
+        _run(uvicorn, app, sock)
+
+
+def _run(uvicorn: ModuleType, app: ASGIApp, sock: socket.socket) -> None:
+    """Serve until Ctrl-C."""
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, lifespan="on"
+    )
+    # uvicorn ends in good order and then raises what ended it.
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(settings).run(sockets=[sock])
 
 
 def _app(

@@ -14,13 +14,12 @@ from lakeinterp.commands.common import (
     LatentOptions,
     console,
 )
-from lakeinterp.commands.explain import ExplainerOption, PromptsOption, with_prompts
 from lakeinterp.commands.rescore import RescoreOptions
-from lakeinterp.commands.score import ScorersOption
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lakeinterp.config import Config
     from lakeinterp.lake import Lake
     from lakeinterp.report.output import Format
     from lakeinterp.rescore import Staleness
@@ -54,9 +53,6 @@ WHY = {
 
 def stale(
     *,
-    explainer: ExplainerOption = None,
-    scorers: ScorersOption = None,
-    prompts: PromptsOption = None,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
     changed: RescoreOptions = _CHANGED,
@@ -71,18 +67,17 @@ def stale(
     """
     from lakeinterp.rescore import stale as find
 
-    values = {"explain.explainer": explainer, "score.scorers": scorers, **with_prompts(prompts)}
-    config = common.load({**values, **changed.values(), **chosen.values()})
+    config = common.load({**changed.values(), **chosen.values()})
     lake = common.open(config)
     found = find(lake, config, capture=capture, hookpoints=hookpoints)
     if output is not None or format is not None:
         _write(found, output, format)
     else:
-        _show(lake, found)
+        _show(lake, config, found)
 
 
-def _show(lake: Lake, found: Staleness) -> None:
-    from lakeinterp.rescore import costs, past
+def _show(lake: Lake, config: Config, found: Staleness) -> None:
+    from lakeinterp.rescore import costs, past, reckoned
 
     out = console()
     if found.n_due:
@@ -102,6 +97,7 @@ def _show(lake: Lake, found: Staleness) -> None:
     for reason, n in found.reasons.most_common():
         out.print(f"  {n:>9,}  {reason:12} {WHY[reason]}")
     known = past(lake, found.capture, found.rows[0].explainer)
+    known = reckoned(lake, config, found, known)
     out.print(f"at most {costs(found.rows, known)}", soft_wrap=True, markup=False)
     out.print()
     out.print(_table(found))

@@ -37,7 +37,7 @@ class FlowsConfig(Section):
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds after which a capture, or a unit that is explained or scored, is stopped and tried
     again; no limit if not set. What it committed stays, and replies that were paid for too.
-    Statistics and samples have no limit."""
+    Statistics, samples and re-scoring have no limit."""
     tags: tuple[str, ...] = ()
     """Tags of every task beside its own, `lakeinterp` and the step; tasks that ask a language model
     also have `lakeinterp-chat`. `prefect concurrency-limit create TAG N` holds each to N at one

@@ -50,6 +50,8 @@ class Moment:
     explanation: str | None
     text: str | None
     is_new_text: bool
+    top_tokens: Sequence[int] | None
+    """Their ids, the most frequent first; None if it was not counted by then."""
 
     @property
     def change(self) -> float | None:

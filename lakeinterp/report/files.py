@@ -79,14 +79,7 @@ def write_tables(
 ) -> list[Path]:
     """Write the tables that the page is made of, every one as CSV and as Parquet.
 
-    Args:
-        lake: The lake.
-        folder: Where the files go; it is made. Files of the same names are replaced.
-        config: `score.headline` is the metric.
-        capture: Name; None takes the only one there is.
-
-    Returns:
-        The paths of the files.
+    Takes and returns what `write_plots` does.
 
     Raises:
         NotFound: no such capture; or no score has the metric `score.headline`.

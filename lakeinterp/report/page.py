@@ -257,4 +257,5 @@ _FILTERS = {
     "histogram_words": plots.histogram_words,
     "density_plot": plots.density_plot,
     "density_words": plots.density_words,
+    "dots_words": plots.dots_words,
 }

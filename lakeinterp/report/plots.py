@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log2
+from math import log2, log10
 from typing import TYPE_CHECKING, Any
 
 from lakeinterp.report import words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from lakeinterp.report.drift import Moment
     from lakeinterp.report.records import Bin, DensityStep, Hookpoint, Summary
 
 WIDTH, HEIGHT = 272, 130
@@ -62,7 +63,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A median with its quartiles; heights count downwards."""
+    """A value with its range; heights count downwards."""
 
     x: float
     low: float
@@ -73,7 +74,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Densities:
-    """Score by density."""
+    """Values with their ranges: scores by density, or what was measured over time."""
 
     dots: tuple[Dot, ...]
     rungs: tuple[Tick, ...]
@@ -213,6 +214,87 @@ def density_plot(summary: Summary) -> Densities:
 def density_words(summary: Summary) -> str:
     """Return what the plot of score by density shows, for people who do not see it."""
     return "Median score by density: " + "; ".join(_step_title(s) for s in summary.by_density)
+
+
+def scores_over_time(moments: Sequence[Moment], low: float) -> Densities | None:
+    """Place a latent's scores with their intervals, one moment after the other.
+
+    Args:
+        moments: Of one latent, the oldest first.
+        low: Where the scale begins; it ends at 1.
+
+    Returns:
+        None if fewer than two moments have a score.
+    """
+
+    def down(score: float) -> float:
+        return round(_BASE - (_BASE - 8) * (score - low) / (1 - low), 1)
+
+    found = [(i, m, m.value) for i, m in enumerate(moments) if m.value is not None]
+    if len(found) < 2:
+        return None
+    across = _evenly(len(moments))
+    dots = tuple(
+        Dot(
+            across(i), down(m.ci_low if m.ci_low is not None else value), down(value),
+            down(m.ci_high if m.ci_high is not None else value), _moment_title(m),
+        )
+        for i, m, value in found
+    )  # fmt: skip
+    steps = [low + (1 - low) * i / 4 for i in range(5)]
+    rungs = tuple(Tick(down(step), words.score(step)) for step in steps)
+    return Densities(dots=dots, rungs=rungs, ticks=_dates(moments, across))
+
+
+def densities_over_time(moments: Sequence[Moment]) -> Densities | None:
+    """Place how often a latent fired by powers of ten; None if it was not counted twice."""
+    found = [(i, m, m.density) for i, m in enumerate(moments) if m.density]
+    if len({m.n_tokens for _, m, _ in found}) < 2:
+        return None
+    logs = [log10(density) for _, _, density in found]
+    low, high = min(logs) - 0.1, max(logs) + 0.1
+
+    def down(log: float) -> float:
+        return round(_BASE - (_BASE - 8) * (log - low) / (high - low), 1)
+
+    across = _evenly(len(moments))
+    dots = tuple(
+        Dot(across(i), y, y, y, _moment_title(m))
+        for (i, m, _), y in zip(found, map(down, logs), strict=True)
+    )
+    steps = [low + (high - low) * i / 3 for i in range(4)]
+    rungs = tuple(Tick(down(step), words.share(10**step).replace(" %", "%")) for step in steps)
+    return Densities(dots=dots, rungs=rungs, ticks=_dates(moments, across))
+
+
+def dots_words(plot: Densities) -> str:
+    """Return what a plot of values shows, for people who do not see it."""
+    return "; ".join(dot.title for dot in plot.dots)
+
+
+def _evenly(n: int) -> Callable[[int], float]:
+    """Return where each of some moments stands: all the same way apart."""
+    gap = (_RIGHT - _DENSITY_LEFT) / n
+    return lambda i: round(_DENSITY_LEFT + gap * (i + 0.5), 1)
+
+
+def _dates(moments: Sequence[Moment], across: Callable[[int], float]) -> tuple[Tick, ...]:
+    days = {m.at.date() for m in moments}
+    every = 1 + len(moments) // (_MOST_TICKS + 1)
+    return tuple(
+        Tick(across(i), f"{m.at:%m-%d}" if len(days) > 1 else f"{m.at:%H:%M}")
+        for i, m in list(enumerate(moments))[::every]
+    )
+
+
+def _moment_title(moment: Moment) -> str:
+    parts = [f"{moment.at:%Y-%m-%d %H:%M}"]
+    if moment.value is not None:
+        interval = words.interval(moment.ci_low, moment.ci_high)
+        parts.append(f"score {words.score(moment.value)}{f', {interval}' if interval else ''}")
+    if moment.density is not None:
+        parts.append(f"fires on {words.share(moment.density)}")
+    return ": ".join((parts[0], ", ".join(parts[1:])))
 
 
 def strip(hookpoint: Hookpoint) -> tuple[StatusPart, ...]:

@@ -5,8 +5,9 @@ done = rescore(config, run=pipeline.new_run())
 """
 
 from lakeinterp.rescore.cost import Cost, costs, past
-from lakeinterp.rescore.nightly import Refreshed, refresh
-from lakeinterp.rescore.run import Rescored, rescore
+from lakeinterp.rescore.nightly import Refreshed, refresh, with_more_tokens
+from lakeinterp.rescore.reckoning import reckoned
+from lakeinterp.rescore.run import Rescored, rescore, within_budget
 from lakeinterp.rescore.stale import Stale, Staleness, stale
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "Staleness",
     "costs",
     "past",
+    "reckoned",
     "refresh",
     "rescore",
     "stale",
+    "with_more_tokens",
+    "within_budget",
 ]

@@ -26,11 +26,14 @@ class Cost:
     n_calls: float = 0.0
     n_tokens: float = 0.0
     usd: float = 0.0
-    """Of the priced calls."""
+    """As far as it is known: calls of unknown cost may add to it."""
     n_free: float = 0.0
     n_unknown: float = 0.0
+    n_reckoned: int = 0
+    """Pieces of work, an explanation or a latent's judgements, of a kind never done before: what
+    they take is told by their prompts."""
     n_untold: int = 0
-    """Pieces of work, an explanation or a latent's judgements, of a kind never done before."""
+    """Pieces of a kind never done before of which nothing is known."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -39,13 +42,25 @@ class Cost:
             usd=self.usd + other.usd,
             n_free=self.n_free + other.n_free,
             n_unknown=self.n_unknown + other.n_unknown,
+            n_reckoned=self.n_reckoned + other.n_reckoned,
             n_untold=self.n_untold + other.n_untold,
         )
 
+    @property
+    def money(self) -> str:
+        """Dollars in words: what calls of unknown cost add to them is not known."""
+        if self.n_unknown < 0.5:
+            return f"${self.usd:,.4f}"
+        known = f"${self.usd:,.4f} and " if self.usd else ""
+        return f"{known}{self.n_unknown:,.0f} calls of unknown cost"
+
     def __str__(self) -> str:
-        parts = [f"{self.n_calls:,.0f} calls", f"{self.n_tokens:,.0f} tokens", f"${self.usd:,.4f}"]
+        parts = [f"{self.n_calls:,.0f} calls", f"{self.n_tokens:,.0f} tokens", self.money]
         parts += [f"{self.n_free:,.0f} free"] if self.n_free >= 0.5 else []
-        parts += [f"{self.n_unknown:,.0f} of unknown cost"] if self.n_unknown >= 0.5 else []
+        if self.n_reckoned:
+            parts.append(
+                f"reckoned from prompts for {self.n_reckoned:,} pieces of a kind never done before"
+            )
         if self.n_untold:
             parts.append(
                 f"and {self.n_untold:,} pieces of a kind never done before "
@@ -94,4 +109,5 @@ def _mean(row: Mapping[str, Any] | None, times: int) -> Cost:
         usd=row["cost_usd"] * each,
         n_free=row["n_free"] * each,
         n_unknown=row["n_unknown"] * each,
+        n_reckoned=1 if row.get("n_reckoned") else 0,
     )

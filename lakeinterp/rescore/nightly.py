@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lakeinterp.lake import queries, where
+from lakeinterp.lake import queries, units, where
 from lakeinterp.rescore.buckets import buckets_of, corpus_app, sequences_app
 from lakeinterp.sampling.statistics import statistics_app
 from lakeinterp.terms import now
@@ -34,6 +34,18 @@ class Refreshed:
     """Examples of the refreshed units' samples."""
     n_recorded: int
     """Rows added to `history`."""
+
+
+def with_more_tokens(lake: Lake, config: Config, capture: str, n_tokens: int) -> Config:
+    """Return the settings that capture so many tokens more than a capture has.
+
+    Raises:
+        NotFound: no such capture.
+    """
+    context = int(lake.capture(capture)["context_tokens"])
+    n_all = units.captured_sequences(lake, capture) * context + n_tokens
+    update = {"name": capture, "n_tokens": n_all}
+    return config.model_copy(update={"capture": config.capture.model_copy(update=update)})
 
 
 def refresh(

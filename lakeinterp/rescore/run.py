@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lakeinterp import pipeline
-from lakeinterp.errors import LakeError
+from lakeinterp.errors import ConfigError, LakeError
 from lakeinterp.lake import open_lake, units
 from lakeinterp.rescore.cost import Cost, costs, past
 from lakeinterp.rescore.nightly import refresh
+from lakeinterp.rescore.reckoning import reckoned
 from lakeinterp.rescore.stale import at_turns, grown, stale
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from lakeinterp.chat import Chat, ChatStats
+    from lakeinterp.chat.ledger import Spent
+    from lakeinterp.chat.types import RouteName
     from lakeinterp.config import Config
     from lakeinterp.config.rescoring import RescoreConfig
     from lakeinterp.lake import Lake
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
     """Hookpoint, sequences, level and turn of the explainer: latents that can go together."""
 
 _FIRST = 8
-"""Latents of a first round under a budget when nothing tells what a latent costs."""
+"""Latents of a first round under a budget when nothing tells what a latent costs, not even the
+prompts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,33 +96,104 @@ def rescore(
         watch: Given the chat's counts before each step's first call.
 
     Raises:
-        ConfigError: a model is needed and none is configured.
+        ConfigError: a model is needed and none is configured, or `rescore.max_usd` is set and the
+            price of one is not known.
         NotFound: no such capture or hookpoint.
     """
     lake = open_lake(config)
-    name = str(lake.capture(capture)["capture"])
-    place: dict[str, Any] = {"capture": name, "hookpoints": hookpoints}
+    place: dict[str, Any] = {
+        "capture": str(lake.capture(capture)["capture"]),
+        "hookpoints": hookpoints,
+    }
     refreshed = refresh(lake, config, run=run, **place, progress=progress)
     found = stale(lake, config, **place)
-    work = _Work(config, run, chat, progress, watch)
     if found.rows and chat is None:
         pipeline.check_chat(config)
-    first = found
-    tried: set[tuple[str, int, str]] = set()
+        _check_prices(config)
+    return _redone(_Work(config, run, chat, progress, watch), lake, refreshed, found, place)
+
+
+def _check_prices(config: Config) -> None:
+    """Refuse a budget in dollars that would stop every call, as it should."""
+    if config.rescore.max_usd is None:
+        return
+    from lakeinterp.chat.backend import usual_price
+
+    asked: list[tuple[Literal["explain", "score"], RouteName]] = [
+        ("explain", "explainer"),
+        ("score", "judge"),
+    ]
+    for step, route in asked:
+        if pipeline.needs_chat(config, step) and usual_price(config.chat, route).state == "unknown":
+            raise ConfigError(
+                f"rescore.max_usd is set and the price of the {route}'s model is not known: give "
+                "its deployment input_cost_per_token and output_cost_per_token, or use "
+                "rescore.max_tokens"
+            )
+
+
+def _redone(
+    work: _Work, lake: Lake, refreshed: Refreshed, found: Staleness, place: Mapping[str, Any]
+) -> Rescored:
+    """Redo what is found, and what is found after it, as far as the budget goes."""
+    reasons, tried = found.reasons, set[tuple[str, int, str]]()
     while taken := _taken(lake, found, tried, work):
         tried |= {_key(row) for row in taken}
         work.do(lake, found, taken)
-        found = stale(lake, config, **place)
+        found = stale(lake, work.config, **place)
     return Rescored(
-        capture=name,
+        capture=found.capture,
         refreshed=refreshed,
-        reasons=first.reasons,
+        reasons=reasons,
         n_done=len(tried),
         n_left=len(found.rows),
         explained=work.explained,
         judged=work.judged,
         spent=work.spent,
     )
+
+
+def within_budget(lake: Lake, config: Config, spent: Cost | None = None) -> Config:
+    """Return the settings under which calls cannot exceed the budget of a re-scoring.
+
+    What the lake's calls came to so far, and `rescore.max_usd` and `max_tokens` beyond it, are the
+    chat's own limits then; a stricter one of these stays. A re-scoring that begins again under
+    these settings has what is left, not the whole once more.
+
+    Args:
+        lake: The lake.
+        config: The settings.
+        spent: Of the budget by now.
+    """
+    asked, chat, used = config.rescore, config.chat, spent or Cost()
+    if asked.max_usd is None and asked.max_tokens is None:
+        return config
+    before = _spent(lake, config)
+    update: dict[str, Any] = {}
+    for name, most, taken, total in (
+        ("budget_usd", asked.max_usd, used.usd, before.usd),
+        ("budget_tokens", asked.max_tokens, used.n_tokens, before.tokens),
+    ):
+        if most is not None:
+            held = getattr(chat, name)
+            mine = total + max(0, most - taken)
+            update[name] = mine if held is None else min(held, mine)
+    return config.model_copy(update={"chat": chat.model_copy(update=update)})
+
+
+def _spent(lake: Lake, config: Config) -> Spent:
+    """Return what the chat's budget counts as spent: what killed runs had set aside too."""
+    from lakeinterp.chat.ledger import FILE, Ledger
+    from lakeinterp.chat.store import ReplyStore, folder_of
+
+    store = ReplyStore(lake, folder_of(lake, config.chat))
+    try:
+        ledger = Ledger(store.folder / FILE, spent=store.spent())
+    finally:
+        store.close()
+    booked = ledger.spent
+    ledger.close()
+    return booked
 
 
 def affordable(
@@ -139,7 +214,7 @@ def affordable(
         latents[row.hookpoint, row.latent].append(row)
     taken: list[Stale] = []
     total = Cost()
-    is_priced = (left.max_calls, left.max_tokens, left.max_usd) != (None, None, None)
+    is_priced = _is_priced(left)
     for n, mine in enumerate(latents.values(), start=1):
         total += costs(mine, known)
         if is_priced and total.n_untold and n > _FIRST:
@@ -150,6 +225,10 @@ def affordable(
             break
         taken += mine
     return taken
+
+
+def _is_priced(budget: RescoreConfig) -> bool:
+    return (budget.max_calls, budget.max_tokens, budget.max_usd) != (None, None, None)
 
 
 def _fits(cost: Cost, left: RescoreConfig) -> bool:
@@ -178,6 +257,8 @@ def _taken(
     }
     left = {name: None if most is None else most - used for name, (most, used) in limits.items()}
     known = past(lake, found.capture, rows[0].explainer)
+    if _is_priced(asked):
+        known = reckoned(lake, work.config, found, known)
     return affordable(rows, known, asked.model_copy(update=left))
 
 
@@ -218,7 +299,7 @@ class _Work:
         for row in rows:
             grouped[row.hookpoint, row.n_sequences, row.level, row.explain_turn].append(row)
         with self._served() as config:
-            limited = self._limited(lake, config)
+            limited = within_budget(lake, config, self.spent)
             for work, mine in grouped.items():
                 ours = self._settings(limited, found, work, mine)
                 self._draw(lake, ours, found.capture, work[0])
@@ -233,27 +314,6 @@ class _Work:
 
     def _served(self) -> AbstractContextManager[Config]:
         return pipeline.served(self.config) if self._chat is None else nullcontext(self.config)
-
-    def _limited(self, lake: Lake, config: Config) -> Config:
-        """Return the settings with a budget that what is left of ours cannot exceed."""
-        asked, chat = config.rescore, config.chat
-        if asked.max_usd is None and asked.max_tokens is None:
-            return config
-        from lakeinterp.chat.store import ReplyStore, folder_of
-
-        store = ReplyStore(lake, folder_of(lake, chat))
-        before = store.spent()
-        store.close()
-        update: dict[str, Any] = {}
-        for name, most, used, total in (
-            ("budget_usd", asked.max_usd, self.spent.usd, before.usd),
-            ("budget_tokens", asked.max_tokens, self.spent.n_tokens, before.tokens),
-        ):
-            if most is not None:
-                held = getattr(chat, name)
-                mine = total + max(0, most - used)
-                update[name] = mine if held is None else min(held, mine)
-        return config.model_copy(update={"chat": chat.model_copy(update=update)})
 
     def _settings(
         self, config: Config, found: Staleness, work: Work, rows: Iterable[Stale]

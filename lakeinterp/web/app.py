@@ -26,6 +26,7 @@ from lakeinterp.web.box import Box, parameters, saved, shown
 from lakeinterp.web.latent import served_latent
 from lakeinterp.web.listing import SORTS, Ask, listing
 from lakeinterp.web.safety import Guard
+from lakeinterp.web.settled import settled
 from lakeinterp.web.shelf import Shelves
 from lakeinterp.web.templating import assets, environment
 
@@ -72,6 +73,8 @@ def make_app(
     Raises:
         NotFound: the lake has no capture, or no score has the metric `score.headline`.
     """
+    if not lake.store.is_local:
+        lake.store.fs = settled(lake.store.fs)
     site = Site(lake, config, folder)
     site.warm()
     return Guard(

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 State = Literal["running", "done", "failed", "stopped"]
 FORMATS: dict[str, Format] = {"table": "table", "csv": "csv", "parquet": "parquet"}
-_KEPT, _AT_ONCE = 30, 2
+_KEPT, _AT_ONCE, _AGAIN_S = 30, 2, 0.1
 _REPORT = "report"
 _HEADER = re.compile(r"-- (name|column|grain):|--   ")
 _TYPE = re.compile(r"[A-Z][A-Z0-9_ ]*(\[\])?")
@@ -130,8 +131,7 @@ class Box:
     def _end(self, job: Job, why: str) -> None:
         if not job.done.is_set():
             job.said = job.said or why
-            if job.con is not None:
-                job.con.interrupt()
+            threading.Thread(target=_interrupt, args=(job,), daemon=True).start()
 
     def _run(self, job: Job) -> None:
         limit = self._config.sql_seconds
@@ -182,6 +182,16 @@ class Box:
         con.execute("SET max_temp_directory_size = '8GB'")
         lock(con, self._lake)
         return con
+
+
+def _interrupt(job: Job) -> None:
+    """Interrupt a job until it ends: what comes before its statement has begun is lost."""
+    ended = False
+    while not ended:
+        if (con := job.con) is not None:
+            with suppress(duckdb.ConnectionException):  # closed meanwhile: it ends by itself
+                con.interrupt()
+        ended = job.done.wait(_AGAIN_S)
 
 
 def parameters(sql: str) -> dict[str, str]:

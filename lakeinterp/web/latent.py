@@ -17,13 +17,15 @@ from lakeinterp.lake.connect import reading
 from lakeinterp.lake.fit import as_records
 from lakeinterp.report import plots
 from lakeinterp.report.details import details, listed
+from lakeinterp.web.followed import followed
 
 if TYPE_CHECKING:
     import duckdb
 
     from lakeinterp.lake import Vocabulary
     from lakeinterp.report.plots import Histogram
-    from lakeinterp.report.records import Hookpoint, Latent, Shown
+    from lakeinterp.report.records import Explanation, Hookpoint, Latent, Score, Shown
+    from lakeinterp.web.followed import Followed
     from lakeinterp.web.shelf import Shelf
 
 Row = dict[str, Any]
@@ -35,6 +37,7 @@ _METHODS = {
 }
 _VIEWS = {"logits": "by its weights alone", "steering": "tried on texts"}
 _ALL = 2**31 - 1
+_OF_LATENTS = ("latents", "history", "explanations", "scores", "judgements", "neighbours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,9 @@ class ServedLatent:
     examples: dict[int, Shown]
     """Of the sample shown, by their number."""
     history: tuple[Row, ...]
+    followed: Followed | None
+    beside: tuple[tuple[str, tuple[Score | None, ...]], ...]
+    """Scorers, each with its main score of every explanation; empty unless there are several."""
 
 
 def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
@@ -112,7 +118,7 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
     bucket = latent // known[hookpoint].bucket_latents
     mine = where(**key)
     tables = {
-        **dict.fromkeys(("latents", "explanations", "scores", "judgements", "neighbours"), mine),
+        **dict.fromkeys(_OF_LATENTS, mine),
         "examples": where(capture=shelf.capture, hookpoint=hookpoint, bucket=bucket),
     }
     with reading(shelf.reader.lake, tables, tables) as con:
@@ -122,6 +128,7 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         history = tuple(_rows(con, "history", **key, metric=shelf.reader.metric))
         judged = _judged(con, key, full)
         near = _rows(con, "neighbours", **key, n_rows=_N_NEIGHBOURS)
+        course = followed(con, shelf, key, history)
     return ServedLatent(
         hookpoint=known[hookpoint],
         latent=full,
@@ -134,11 +141,27 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         judged=judged,
         examples={e.example: e for s in full.sections for e in s.examples},
         history=history,
+        followed=course,
+        beside=_beside(full.explanations, shelf.reader.metric),
     )
 
 
 def _rows(con: duckdb.DuckDBPyConnection, name: str, **values: object) -> list[Row]:
     return as_records(queries.load(f"web/{name}").table(con, **values))
+
+
+def _beside(
+    explanations: tuple[Explanation, ...], metric: str
+) -> tuple[tuple[str, tuple[Score | None, ...]], ...]:
+    """Return what each scorer says of the explanations, in their order, so that they compare."""
+    if len(explanations) < 2:
+        return ()
+    found = [
+        {scorer: group.main[0] for scorer, group in e.by_scorer(metric) if group.main}
+        for e in explanations
+    ]
+    scorers = dict.fromkeys(scorer for scores in found for scorer in scores)
+    return tuple((s, tuple(scores.get(s) for scores in found)) for s in scorers)
 
 
 def _tokens(counted: Row | None, vocabulary: Vocabulary) -> tuple[Tokens, ...]:

@@ -26,12 +26,15 @@
 -- column: explanation    VARCHAR                     that the value is of
 -- column: text           VARCHAR
 -- column: is_new_text    BOOLEAN                     whether another text was scored before
+-- column: top_tokens     INTEGER[]                   ids, the most frequent first
 -- grain: hookpoint, latent, moment
 WITH counted AS (
     SELECT hookpoint, latent, created_at AS "at", n_tokens, density, status,
         list_transform(top_tokens, lambda t: t.token_id) AS top
     FROM history
     WHERE capture = $capture
+        AND (len($hookpoints::VARCHAR[]) = 0 OR list_contains($hookpoints::VARCHAR[], hookpoint))
+        AND (len($latents::INTEGER[]) = 0 OR list_contains($latents::INTEGER[], latent))
 ),
 explained AS (
     SELECT hookpoint, latent, explanation, "text", created_at,
@@ -40,6 +43,8 @@ explained AS (
         ) AS replaced_at
     FROM explanations
     WHERE capture = $capture AND explainer = $explainer AND created_at IS NOT NULL
+        AND (len($hookpoints::VARCHAR[]) = 0 OR list_contains($hookpoints::VARCHAR[], hookpoint))
+        AND (len($latents::INTEGER[]) = 0 OR list_contains($latents::INTEGER[], latent))
 ),
 -- What is measured of an explanation again once another one stands, its interval most often, is
 -- no change of the latent: it counts from when the explanation was made.
@@ -70,8 +75,6 @@ moments AS (
         SELECT hookpoint, latent, "at" FROM valued
     )
     WHERE "at" IS NOT NULL
-        AND (len($hookpoints::VARCHAR[]) = 0 OR list_contains($hookpoints::VARCHAR[], hookpoint))
-        AND (len($latents::INTEGER[]) = 0 OR list_contains($latents::INTEGER[], latent))
 ),
 -- What was known at each moment: the newest count and the newest score until then.
 known AS (
@@ -112,6 +115,7 @@ SELECT
     ci_high,
     explanation,
     "text",
-    coalesce("text" <> text_before, false) AS is_new_text
+    coalesce("text" <> text_before, false) AS is_new_text,
+    top AS top_tokens
 FROM followed
 ORDER BY hookpoint, latent, moment

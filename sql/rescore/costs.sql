@@ -12,7 +12,7 @@
 -- column: n_priced  BIGINT
 -- column: n_free    BIGINT
 -- column: n_unknown BIGINT
--- column: cost_usd  DOUBLE    of the priced calls
+-- column: cost_usd  DOUBLE    as far as it is known; n_unknown calls may have cost more
 -- grain: scorer
 WITH mine AS (
     SELECT hookpoint, latent, explanation, sample, reply_keys
@@ -39,7 +39,7 @@ SELECT
     count(*) FILTER (r.cost_state = 'priced') AS n_priced,
     count(*) FILTER (r.cost_state = 'free') AS n_free,
     count(*) FILTER (r.cost_state = 'unknown') AS n_unknown,
-    coalesce(sum(r.cost_usd) FILTER (r.cost_state = 'priced'), 0) AS cost_usd
+    coalesce(sum(r.cost_usd), 0) AS cost_usd
 FROM used AS u
 JOIN replies AS r USING (key)
 GROUP BY u.scorer

@@ -153,6 +153,21 @@ def test_what_a_page_shows_works(page, desk, judge, bucket, monkeypatch, capsys)
         assert said.returncode == 0, said.stderr
 
 
+def test_what_the_readme_asks_the_lake_is_answered(desk, monkeypatch, capsys):
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("LAKEINTERP_LAKE", "demo-lake")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = text.partition("## Ask the lake")[2].partition("\n## ")[0]
+    found = BLOCK.findall(part)
+    shell = " ".join("\n".join(body for kind, body in found if kind == "bash").split("\n"))
+    asked = [shlex.split(f"lakeinterp {one}") for one in shell.split("lakeinterp ")[1:]]
+    assert len(asked) == 5
+    for command in (one for one in asked if "query.sql" not in one):
+        assert run(command) == 0, (command, capsys.readouterr())
+    (program,) = (body for kind, body in found if kind == "python")
+    exec(compile(program, "README.md", "exec"), {})
+
+
 def _make_bucket(address, monkeypatch):
     import s3fs
 

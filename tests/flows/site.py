@@ -21,6 +21,8 @@ import psutil
 
 ROOT = Path(__file__).parents[2]
 PREFECT = str(Path(sys.executable).parent / "prefect")
+LEASES = "prefect.server.concurrency.lease_storage.filesystem"
+"""Where the server keeps who holds a deployment's place, so that it knows after a restart."""
 _BUSY = 503
 """What the server says when its database is locked."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -42,6 +44,7 @@ class Site:
             "PYTHONPATH": str(ROOT),
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_API_URL": self.api,
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "PREFECT_LOGGING_COLORS": "false",

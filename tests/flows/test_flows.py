@@ -97,11 +97,26 @@ def test_nights_of_the_rescore_flow_capture_more_and_redo_what_that_changed(serv
     for query in RESULTS[:2]:
         assert grown.sql(query).fetchall() == plain.sql(query).fetchall()
     n_tokens = "SELECT count(DISTINCT n_tokens) FROM history"
-    assert grown.sql(n_tokens).fetchone() == (4,)
+    assert grown.sql(n_tokens).fetchall() == [(4,)]
     assert "report" in {path.stem for path in (tmp_path / "lake").glob("*.html")}
     version = grown.version("judgements")
     assert rescore(config)["redone"] == 0
     assert Lake(grown.root).version("judgements") == version
+
+
+def test_rows_that_failed_are_a_warning_of_the_run(server, capfd):
+    from prefect import flow
+
+    from flows.artifacts import show_counts
+
+    @flow
+    def counting() -> None:
+        show_counts("explain", {"ok": 1, "no_rule": 1, "http_error": 2})
+
+    counting()
+    said = [line for line in capfd.readouterr().err.splitlines() if "WARNING" in line]
+    assert len(said) == 1
+    assert "explain: 2 of 4 rows failed ({'http_error': 2})" in said[0]
 
 
 def test_wrong_settings_stop_a_flow_without_a_retry(server, tmp_path):

@@ -71,6 +71,23 @@ def test_an_installed_package_deploys_its_own_flows(tmp_path, monkeypatch):
     shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     included = shipped["targets"]["wheel"]["force-include"]
     assert included["prefect.yaml"] == "lakeinterp/flows/prefect.yaml"
+    assert included["automations.yaml"] == "lakeinterp/flows/automations.yaml"
+
+
+def test_runs_are_lost_only_after_three_heartbeats_and_never_once_they_ended(tmp_path):
+    from prefect.events.schemas.automations import AutomationCore
+    from prefect.settings import get_current_settings
+
+    deploy.write(tmp_path)
+    (found,) = yaml.safe_load((tmp_path / "automations.yaml").read_text())["automations"]
+    trigger = AutomationCore.model_validate(found).trigger
+    every = get_current_settings().flows.heartbeat_frequency
+    assert trigger.within.total_seconds() > 3 * every
+    ends = {"Completed", "Failed", "TimedOut", "Cancelled", "Crashed"}
+    assert trigger.expect == {f"prefect.flow-run.{name}" for name in (*ends, "heartbeat")}
+    names = {flow.name for flow in serve.FLOWS}
+    assert all(name.startswith("lakeinterp-") for name in names)
+    assert found["trigger"]["match_related"]["prefect.resource.name"] == "lakeinterp-*"
 
 
 def test_every_schedule_sleeps_until_it_is_woken():

@@ -19,7 +19,7 @@ from tests.rescore.growing import CAPTURE, HOOKPOINT, settings
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 KEY = {"capture": "c", "hookpoint": "h"}
 COLUMNS = ("at", "n_tokens", "density", "density_before", "overlap", "status", "status_before",
-           "value", "value_before", "explanation", "is_new_text")  # fmt: skip
+           "value", "value_before", "explanation", "is_new_text", "top_tokens")  # fmt: skip
 
 
 class Rows:
@@ -65,7 +65,8 @@ class Rows:
         for moment, at in enumerate(times, start=1):
             h = ([h for h in counted if h["created_at"] <= at] or [{}])[-1]
             v = max((v for v in valued if v["at"] <= at), key=lambda v: v["at"], default={})
-            top = None if not h else {t["token_id"] for t in h["top_tokens"]}
+            listed = [t["token_id"] for t in h["top_tokens"]] if h else None
+            top = None if listed is None else set(listed)
             now = {"density": h.get("density"), "status": h.get("status"), "top": top,
                    "value": v.get("value"), "text": v.get("text")}  # fmt: skip
             overlap = None
@@ -74,7 +75,7 @@ class Rows:
             is_new = None not in (now["text"], before.get("text")) and now["text"] != before["text"]
             yield moment, (at, h.get("n_tokens"), now["density"], before.get("density"), overlap,
                            now["status"], before.get("status"), now["value"],
-                           before.get("value"), v.get("explanation"), is_new)  # fmt: skip
+                           before.get("value"), v.get("explanation"), is_new, listed)  # fmt: skip
             before = now
 
 

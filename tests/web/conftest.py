@@ -4,15 +4,19 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 
 import httpx
 import pytest
 import uvicorn
 
 from lakeinterp.config import load
+from lakeinterp.lake.schema import TABLES
 from lakeinterp.web import make_app
 from tests.lakes import HOSTILE_TEXT, row, scored_lake
 from tests.planted import CAPTURE, HOOKPOINT
+
+METRIC = "balanced_accuracy"
 
 
 @contextmanager
@@ -49,7 +53,24 @@ def lake(tmp_path_factory):
     told = made.rows("explanations", "latent = 1 AND explainer = 'default'")
     detail = '{"logits": {"raised": ["<b>up</b>"], "lowered": ["down"]}}'
     made.upsert("explanations", [{**told[0], "detail": detail}], scope=key)
+    _age(made, key)
     return made
+
+
+def _age(made, key):
+    """Give latent 0 a past: half the corpus with a top token more, and an earlier score."""
+    (counted,) = made.rows("latents", "latent = 0")
+    columns = set(TABLES["history"].columns) & counted.keys()
+    now = {name: counted[name] for name in columns}
+    then = {**now, "n_tokens": now["n_tokens"] // 2, "density": now["density"] / 2}
+    then["top_tokens"] = [*now["top_tokens"], {"token_id": 9, "count": 1, "pmi": 0.0}]
+    (score,) = made.rows("scores", f"latent = 0 AND scorer = 'detection' AND metric = '{METRIC}'")
+    made_at = {n: score["created_at"] - timedelta(days=n) for n in (7, 3)}
+    rows = [row("history", **{**r, "run": "r", "created_at": made_at[n]})
+            for r, n in ((then, 7), (now, 3))]  # fmt: skip
+    made.upsert("history", rows, scope=key)
+    earlier = {**score, "settings": "s0", "value": 0.5, "ci_low": 0.4, "ci_high": 0.6}
+    made.upsert("scores", [{**earlier, "created_at": made_at[7]}], scope=key)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,8 @@ import pytest
 from lakeinterp.config import load
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.lake import Lake
-from lakeinterp.web.box import Box
+from lakeinterp.report.words import share
+from lakeinterp.web.box import Box, Job
 from lakeinterp.web.listing import Ask, listing
 from lakeinterp.web.shelf import Shelves
 from tests.lakes import HOSTILE, TOO_FEW, scored_lake
@@ -135,6 +136,26 @@ def test_a_latent_shows_explanations_scores_examples_items_and_neighbours(ask, l
     (near,) = re.findall(r"<ul class=near>.*?</ul>", text, re.DOTALL)
     assert [int(n) for n in re.findall(r"latent=(\d+)", near)] == [HOSTILE, 1]
     assert "&lt;script&gt;" in near
+
+
+def test_a_latent_shows_how_it_changed_and_explanations_side_by_side(ask, lake):
+    text = ask.get(f"/latent?hookpoint={HOOKPOINT}&latent=0").text
+    (density,) = (r["density"] for r in lake.rows("latents", "latent = 0"))
+    history = text[text.index("id=history") :]
+    assert "balanced accuracy of default · detection" in history
+    moments = re.findall(r"<tr><td>(2026-01-02|2025-12-\d\d) ", history)
+    assert moments[:3] == ["2026-01-02", "2025-12-30", "2025-12-26"]
+    assert f"<td>{share(density)}<small>was {share(density / 2)}</small>" in history
+    assert "<small>50 % kept</small>" in history
+    assert "<small>was 0.50</small>" in history
+    assert history.count("<figure>") == 2
+    assert "fires on" in re.search(r'aria-label="(2025-12-26[^"]*)"', history)[1]
+    beside = text[text.index("Explanations side by side") : text.index("id=activations")]
+    rows = re.findall(r"<tr><th scope=row>(\w+)", beside.partition("</table>")[0])
+    assert rows == ["Explanation", "pattern", "detection", "fuzzing"]
+    assert (
+        "Explanations side by side" not in ask.get(f"/latent?hookpoint={HOOKPOINT}&latent=2").text
+    )
 
 
 def test_output_tokens_that_an_explainer_kept_are_shown(ask):
@@ -274,6 +295,22 @@ def test_a_statement_that_takes_too_long_ends(lake, tmp_path):
     assert job.done.wait(60)
     assert job.state == "stopped"
     assert job.said == "it took longer than 1 s (serve.sql_seconds)"
+
+
+def test_a_stop_that_comes_before_the_statement_has_begun_still_ends_it(lake, tmp_path):
+    class Deaf:
+        """A connection that hears the third interrupt."""
+
+        n_heard = 0
+
+        def interrupt(self):
+            self.n_heard += 1
+            if self.n_heard == 3:
+                job.done.set()
+
+    box, job = Box(lake, load().serve, tmp_path), Job(ENDLESS, "table", {}, con=Deaf())
+    box._jobs[job.id] = job
+    assert box.stop(job.id).done.wait(30)
 
 
 def test_only_two_statements_run_at_once_and_results_are_forgotten_in_the_end(lake, tmp_path):

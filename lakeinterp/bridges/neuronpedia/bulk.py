@@ -1,8 +1,9 @@
 """Whole sources in the form of Neuronpedia's exports, which its importer reads.
 
 `MODEL/SOURCE/{release,model,sourceset,source}.jsonl` and batches of 1,024 latents in `features`,
-`activations` and `explanations`. Field names are those of its database; lists of what the lake does
-not measure (neuron alignment, histogram of all logits, …) are empty, as the importer expects them.
+`activations` and `explanations`. Fields are columns of its database, the same ones in every line,
+since the importer takes those of a file's first line. Lists of what the lake does not measure
+(neuron alignment, histogram of all logits, …) are empty, as in its own exports.
 """
 
 from __future__ import annotations
@@ -174,7 +175,6 @@ class _Rows:
                 "description": row["text"],
                 "authorId": names.creator_id,
                 "embedding": None,
-                "triggeredById": None,
                 "typeName": names.method,
                 "explanationModelName": names.explanation_model,
                 "notes": f"lakeinterp {row['explainer']} {row['explanation']}",
@@ -202,44 +202,37 @@ class _Near:
 
 
 def _about(place: Chosen, source: Source, options: Export, folder: Path) -> None:
-    """Write the four files that say whose source it is."""
+    """Write the four files that say whose source it is.
+
+    What the lake does not know is left to the server's defaults: its importer refuses a field
+    that it does not know, and a null in place of JSON.
+    """
     names, row = options.names, place.capture
     created = {"creatorId": names.creator_id, "createdAt": row["created_at"].isoformat()}
     release = names.release or source.set
-    held = json.loads(row["config"])
     said: dict[str, Mapping[str, Any]] = {
         "release": {
             "name": release, "description": release, "descriptionShort": release, "urls": [],
-            "creatorName": names.creator, "creatorNameShort": names.creator, "creatorEmail": None,
-            "visibility": "PUBLIC", "isNewUi": False, "featured": False,
-            "defaultSourceSetName": source.set, "defaultSourceId": source.id,
-            "defaultUmapSourceIds": [], **created,
+            "creatorName": names.creator, "creatorNameShort": names.creator,
+            "visibility": "PUBLIC", "defaultSourceSetName": source.set,
+            "defaultSourceId": source.id, **created,
         },
         "model": {
-            "id": source.model, "instruct": False, "displayNameShort": source.model,
-            "displayName": source.model, "tlensId": None, "dimension": None,
-            "visibility": "PUBLIC", "defaultSourceSetName": None, "defaultSourceId": None,
-            "inferenceEnabled": False, "layers": 0, "neuronsPerLayer": 0, "owner": "",
-            "updatedAt": created["createdAt"], "website": None, **created,
+            "id": source.model, "displayNameShort": source.model, "displayName": source.model,
+            "visibility": "PUBLIC", "layers": 0, "neuronsPerLayer": 0, "owner": "",
+            "updatedAt": created["createdAt"], **created,
         },
         "sourceset": {
-            "modelId": source.model, "name": source.set, "hasDashboards": True,
-            "visibility": "PUBLIC", "description": f"{place.name} of {row['coder']}", "type": "",
-            "creatorName": names.creator, "urls": [], "creatorEmail": None,
-            "releaseName": release, "defaultOfModelId": None, "defaultRange": 1,
-            "defaultShowBreaks": True, "showDfa": False, "showCorrelated": False,
-            "showHeadAttribution": False, "showUmap": False, **created,
+            "modelId": source.model, "name": source.set, "visibility": "PUBLIC",
+            "description": f"{place.name} of {row['coder']}", "creatorName": names.creator,
+            "urls": [], "releaseName": release, **created,
         },
         "source": {
             "id": source.id, "modelId": source.model, "setName": source.set,
-            "hasDashboards": True, "inferenceEnabled": False, "inferenceHosts": [],
-            "saelensConfig": None, "saelensRelease": None, "saelensSaeId": None,
-            "hfRepoId": None, "hfFolderId": None, "visibility": "PUBLIC",
-            "defaultOfModelId": None, "hasUmap": False, "hasUmapLogSparsity": False,
-            "hasUmapClusters": False,
+            "hasDashboards": True, "inferenceEnabled": False, "visibility": "PUBLIC",
             "num_prompts": captured_sequences(place.lake, str(row["capture"])),
             "num_tokens_in_prompt": row["context_tokens"],
-            "dataset": held.get("corpus", {}).get("dataset"), "notes": None, **created,
+            "dataset": json.loads(row["config"]).get("corpus", {}).get("dataset"), **created,
         },
     }  # fmt: skip
     for name, value in said.items():
