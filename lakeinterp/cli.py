@@ -37,6 +37,7 @@ _COMMANDS = (
     ("explain", _PIPELINE, "Say what each latent means."),
     ("score", _PIPELINE, "Say how far each explanation can be trusted."),
     ("rescore", _PIPELINE, "Do again what more tokens, new settings or time made out of date."),
+    ("outputs", _PIPELINE, "Read off the model which tokens each latent makes likelier."),
     ("report", _PIPELINE, "Print the results and write the page."),
     ("compare", _PIPELINE, "Compare two explainers, judges, coders or captures, with intervals."),
     ("examples", _LAKE, "Print a latent's examples, shaded by activation."),

@@ -115,6 +115,22 @@ def sample(
     return done
 
 
+def outputs(
+    config: Config,
+    capture: str | None = None,
+    hookpoints: Sequence[str] = (),
+    *,
+    n_tokens: int = 10,
+) -> int:
+    """Write what latents do to the logits; see `lakeinterp.subject.projected.write_outputs`."""
+    from lakeinterp.subject.projected import write_outputs
+
+    with telemetry.span("outputs"):
+        return write_outputs(
+            open_lake(config), config, capture=capture, hookpoints=hookpoints, n_tokens=n_tokens
+        )
+
+
 def report(config: Config, capture: str | None = None) -> Path:
     """Write the page beside the lake's tables, or here if they are not on a disk; say where."""
     from lakeinterp.report import write_page

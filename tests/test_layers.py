@@ -27,7 +27,7 @@ MAY_IMPORT = {
     | {"workers", "subject"},
     "rescore": BASE | {"lake", "capture", "sampling", "chat", "explain", "score", "pipeline"},
     "workers": BASE | {"lake", "chat", "explain", "score"},
-    "steps": BASE | {"lake", "capture", "sampling", "report"},
+    "steps": BASE | {"lake", "capture", "sampling", "report", "subject"},
     "lake": BASE,
     "corpus": BASE | {"lake", "demo"},
     "coders": BASE,

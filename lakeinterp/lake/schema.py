@@ -47,6 +47,7 @@ def _table(
 
 _SPAN = pa.struct([("document", pa.int64()), ("start", pa.int32())])
 _BAR = pa.struct([("low", pa.float64()), ("high", pa.float64()), ("count", pa.int64())])
+_MOVED = pa.struct([("text", pa.string()), ("logit", pa.float32())])
 _TOKEN_COUNT = pa.struct([("token_id", pa.int32()), ("count", pa.int64()), ("pmi", pa.float64())])
 
 _ALL = (
@@ -161,6 +162,16 @@ _ALL = (
         ("run", pa.string()),
         ("created_at", _TIME),
         key=("capture", "hookpoint", "latent", "n_tokens"),
+        partition=("capture", "hookpoint"),
+    ),
+    _table(
+        "outputs",
+        "The tokens whose logits each latent's decoder row raises and lowers most.",
+        *_UNIT,
+        ("latent", pa.int32()),
+        ("raised", pa.list_(_MOVED)),
+        ("lowered", pa.list_(_MOVED)),
+        key=("capture", "hookpoint", "latent"),
         partition=("capture", "hookpoint"),
     ),
     _table(

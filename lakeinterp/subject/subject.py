@@ -311,8 +311,11 @@ class Subject:
     def _tops(self, value_V: Tensor, n: int, sign: int = 1) -> tuple[TokenValue, ...]:
         """Return the text tokens of the largest values, times a sign; of equal ones the first."""
         n = min(n, len(value_V))
-        order = value_V.sort(descending=True, stable=True)
-        ids = self._text_V[order.indices[:n]].tolist()
+        if not n:
+            return ()
+        (near,) = (value_V >= value_V.topk(n).values[-1]).nonzero(as_tuple=True)
+        order = value_V[near].sort(descending=True, stable=True)
+        ids = self._text_V[near[order.indices[:n]]].tolist()
         return tuple(
             TokenValue(self.vocabulary.text([i]), sign * value)
             for i, value in zip(ids, order.values[:n].tolist(), strict=True)

@@ -37,7 +37,10 @@ _METHODS = {
 }
 _VIEWS = {"logits": "by its weights alone", "steering": "tried on texts"}
 _ALL = 2**31 - 1
-_OF_LATENTS = ("latents", "history", "explanations", "scores", "judgements", "neighbours")
+_OF_LATENTS = (
+    *("latents", "history", "explanations", "scores", "judgements", "neighbours"),
+    "outputs",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,7 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         history = tuple(_rows(con, "history", **key, metric=shelf.reader.metric))
         judged = _judged(con, key, full)
         near = _rows(con, "neighbours", **key, n_rows=_N_NEIGHBOURS)
+        moves = next(iter(_rows(con, "outputs", **key)), None)
         course = followed(con, shelf, key, history)
     return ServedLatent(
         hookpoint=known[hookpoint],
@@ -137,7 +141,7 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         histogram=plots.activations(counted["histogram"]) if counted else None,
         quantiles=tuple((counted or {}).get("quantiles") or ()),
         neighbours=_neighbours(shelf, hookpoint, near),
-        outputs=_outputs(history),
+        outputs=_outputs(moves, history),
         judged=judged,
         examples={e.example: e for s in full.sections for e in s.examples},
         history=history,
@@ -205,7 +209,18 @@ def _neighbours(
     )
 
 
-def _outputs(history: tuple[Row, ...]) -> tuple[Output, ...]:
+def _outputs(moves: Row | None, history: tuple[Row, ...]) -> tuple[Output, ...]:
+    """Return the output tokens that the lake holds, else those that an explainer kept last."""
+    kept = _kept(history)
+    if moves is None:
+        return kept
+    view = _VIEWS["logits"]
+    raised, lowered = ([t["text"] for t in moves[side]] for side in ("raised", "lowered"))
+    found = Output(view=view, raised=tuple(raised), lowered=tuple(lowered))
+    return found, *(output for output in kept if output.view != view)
+
+
+def _kept(history: tuple[Row, ...]) -> tuple[Output, ...]:
     """Return the output tokens that an explainer kept with its explanation, the newest first."""
     for row in history:
         try:

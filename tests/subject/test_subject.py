@@ -14,6 +14,7 @@ from lakeinterp.config import Config
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.subject import opening
 from lakeinterp.subject.batching import batches
+from lakeinterp.subject.projected import write_outputs
 from tests import tiny
 from tests.planted import HOOKPOINT, planted_lake
 from tests.subject import built
@@ -186,6 +187,28 @@ def test_output_logits_are_the_decoder_row_through_norm_and_unembedding(subject)
     assert [t.value for t in found.raised] == pytest.approx(logits[order[:3]].tolist(), abs=1e-5)
     assert [t.text for t in found.lowered] == [f" {tiny.WORDS[1 + i]}" for i in order.flip(0)[:3]]
     assert found.raised[0].text == " dog"
+
+
+def test_output_tokens_of_all_latents_are_written_once(made, subject):
+    lake, config = made
+    assert write_outputs(lake, config, n_tokens=3) == tiny.N_LATENTS
+    assert write_outputs(lake, config, n_tokens=3) == 0
+    rows = lake.sql("SELECT latent, raised, lowered FROM outputs ORDER BY latent").fetchall()
+    expected = subject.output_logits(range(tiny.N_LATENTS), 3)
+    for (latent, *sides), one in zip(rows, expected, strict=True):
+        assert one is expected[latent]
+        for found, tokens in zip(sides, one, strict=True):
+            assert [t["text"] for t in found] == [t.text for t in tokens]
+            assert [t["logit"] for t in found] == pytest.approx([t.value for t in tokens])
+    assert write_outputs(lake, config, n_tokens=2) == tiny.N_LATENTS
+    assert lake.sql("SELECT DISTINCT len(raised) FROM outputs").fetchall() == [(2,)]
+
+
+def test_of_equal_logits_the_first_tokens_are_taken(subject):
+    values = torch.tensor([1.0, 2.0, 2.0, 0.5, 2.0, 1.0])
+    found = subject._tops(values, 4)
+    first = [subject.vocabulary.text([int(subject._text_V[i])]) for i in (1, 2, 4, 0)]
+    assert [t.text for t in found] == first
 
 
 def test_own_prefixes_are_drawn_alike_and_are_no_special_tokens(subject):

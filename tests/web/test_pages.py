@@ -165,6 +165,12 @@ def test_output_tokens_that_an_explainer_kept_are_shown(ask):
     assert "The lake holds no output tokens of this latent" in other
 
 
+def test_output_tokens_of_the_lake_are_shown(ask):
+    text = ask.get(f"/latent?hookpoint={HOOKPOINT}&latent=2").text
+    assert "<h3>By its weights alone</h3>" in text
+    assert text.index("<code>&lt;i&gt;raised") < text.index("<code>&lt;i&gt;lowered")
+
+
 def test_a_latent_without_explanation_says_why(ask):
     text = ask.get(f"/latent?hookpoint={HOOKPOINT}&latent={TOO_FEW}").text
     assert "too few examples: <bdi>found 3 activating windows, need 20</bdi>" in text

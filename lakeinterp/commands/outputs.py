@@ -1,0 +1,30 @@
+"""`lakeinterp outputs`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, console
+
+_DEFAULT = Common()
+
+
+def outputs(
+    *,
+    capture: CaptureOption = None,
+    hookpoints: HookpointsOption = (),
+    n_tokens: Annotated[int, Parameter(help="Tokens kept of each kind.")] = 10,
+    common: Common = _DEFAULT,
+) -> None:
+    """Read off the model which tokens each latent makes likelier and less likely.
+
+    The decoder row of every latent through the unembedding, with no text and no language model
+    asked. Pages show them, and the table `outputs` holds them.
+    """
+    from lakeinterp import steps
+
+    config = common.load()
+    n = steps.outputs(config, capture, hookpoints, n_tokens=n_tokens)
+    console().print(f"output tokens of {n:,} latents written" if n else "nothing left to do")

@@ -1,0 +1,12 @@
+-- name: web/outputs
+-- The tokens whose logits one latent's decoder row raises and lowers most, farthest first.
+-- param: capture   VARCHAR
+-- param: hookpoint VARCHAR
+-- param: latent    INTEGER
+-- column: raised  STRUCT("text" VARCHAR, logit FLOAT)[]
+-- column: lowered STRUCT("text" VARCHAR, logit FLOAT)[]
+-- grain: one row at most
+SELECT raised, lowered
+FROM outputs
+WHERE capture = $capture AND hookpoint = $hookpoint AND latent = $latent
+ORDER BY latent
