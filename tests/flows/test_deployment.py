@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flows.serve import FLOWS
 from lakeinterp.lake import Lake
 from tests import tiny
 from tests.flows.site import ROOT, Site, alive, end, family, until
@@ -128,9 +129,9 @@ def test_served_flows_run_without_a_pool(site, deployed):
     process = site.start("serve", command)
     try:
         until(
-            lambda: any(d["name"] == "served" for d in site.rows("deployments")),
+            lambda: sum(d["name"] == "served" for d in site.rows("deployments")) == len(FLOWS),
             300,
-            "nothing is served",
+            "not every flow is served",
         )
         said = site.run("deployment", "run", "lakeinterp-upkeep/served", "--watch")
         assert "Flow run finished successfully" in said
