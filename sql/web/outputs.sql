@@ -3,10 +3,11 @@
 -- param: capture   VARCHAR
 -- param: hookpoint VARCHAR
 -- param: latent    INTEGER
+-- column: latent  INTEGER
 -- column: raised  STRUCT("text" VARCHAR, logit FLOAT)[]
 -- column: lowered STRUCT("text" VARCHAR, logit FLOAT)[]
--- grain: one row at most
-SELECT raised, lowered
+-- grain: latent
+SELECT latent, raised, lowered
 FROM outputs
 WHERE capture = $capture AND hookpoint = $hookpoint AND latent = $latent
 ORDER BY latent

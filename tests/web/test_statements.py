@@ -153,7 +153,7 @@ def test_every_statement_says_what_plain_python_says(seed, latent):
             and r["rank"] < 2
         ]),
         "outputs": (key, [
-            (r["raised"], r["lowered"]) for r in moved
+            (r["latent"], r["raised"], r["lowered"]) for r in moved
             if (r["capture"], r["hookpoint"], r["latent"]) == (CAPTURE, "h1", latent)
         ]),
         "items": ({**key, "explanations": wanted}, items(rows, "h1", latent, wanted)),
