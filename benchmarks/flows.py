@@ -1,6 +1,6 @@
 """What Prefect costs: the pipeline as plain functions and as flows, on the same 64 units.
 
-    python benchmarks/flows.py [--tokens 65536] [--latents 320] [--rounds 2] [--record FILE]
+    python benchmarks/flows.py [--tokens 65536] [--latents 3200] [--rounds 2] [--record FILE]
         [--workers 1] [--database postgresql+asyncpg://USER@127.0.0.1:5432/NAME]
 
 The demo's model at two hookpoints of 32 buckets each, explained and judged by the pattern rule,
@@ -56,7 +56,7 @@ def main() -> None:
     """Run every kind in turns and print or record the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=65_536)
-    parser.add_argument("--latents", type=int, default=320, help="a hookpoint")
+    parser.add_argument("--latents", type=int, default=3_200, help="a hookpoint")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--record", type=Path)
     parser.add_argument("--workers", type=int, default=1, help="tasks and units at one time")
