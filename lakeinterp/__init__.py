@@ -33,7 +33,8 @@ def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> Open
 
     lake = OpenedLake(path, storage_options=storage_options)
     if not lake.is_there():
-        raise NotFound("lake", str(path), hint="no table is there; `lakeinterp capture` makes one")
+        hint = "no table is there; name it by --lake or $LAKEINTERP_LAKE, or `lakeinterp capture`"
+        raise NotFound("lake", str(path), hint=hint)
     return lake
 
 

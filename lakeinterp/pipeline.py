@@ -338,8 +338,10 @@ async def _with_chat(
     return Asked(counts, str(stored.stats) if stored else "")
 
 
-def check_chat(config: Config) -> None:
-    """Find a missing model or key, prompt or file of explanations before any work is done.
+def check_chat(config: Config) -> set[RouteName]:
+    """Find what is missing before any work is done; return the routes that would be asked.
+
+    Models and keys, prompts and files of explanations are looked for.
 
     Raises:
         ConfigError: a step needs a language model and its route has none, or no key; or prompts or
@@ -362,6 +364,7 @@ def check_chat(config: Config) -> None:
         chat = asked_chat(named(config.chat))
         for route in sorted(needed):
             chat.model(route)
+    return needed
 
 
 def check_sampled(config: Config, capture: str | None, hookpoints: Sequence[str] = ()) -> str:

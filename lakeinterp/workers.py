@@ -1,4 +1,4 @@
-"""A step's units shared among processes: LiteLLM fills a core with some 190 calls a second.
+"""A step's units shared among processes: LiteLLM fills a core with 100 to 190 calls a second.
 
 Each process has a chat of its own and takes one unit after the other until none is left. Replies
 and budget are shared through the lake's journal, so nothing is bought twice; rows are committed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from lakeinterp.commands.common import CaptureOption, Common, HookpointsOption, console
 
@@ -15,7 +15,9 @@ def outputs(
     *,
     capture: CaptureOption = None,
     hookpoints: HookpointsOption = (),
-    n_tokens: Annotated[int, Parameter(help="Tokens kept of each kind.")] = 10,
+    n_tokens: Annotated[
+        int, Parameter(help="Tokens kept of each kind.", validator=validators.Number(gte=1))
+    ] = 10,
     common: Common = _DEFAULT,
 ) -> None:
     """Read off the model which tokens each latent makes likelier and less likely.
@@ -26,5 +28,6 @@ def outputs(
     from lakeinterp import steps
 
     config = common.load()
+    common.open(config)
     n = steps.outputs(config, capture, hookpoints, n_tokens=n_tokens)
     console().print(f"output tokens of {n:,} latents written" if n else "nothing left to do")

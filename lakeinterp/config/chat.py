@@ -116,7 +116,7 @@ class ChatConfig(Section):
     concurrency: Positive = 32
     """Calls in flight at one time."""
     workers: Positive = 1
-    """Processes that share the units of a step, and all limits; one makes some 190 calls/s."""
+    """Processes that share the units of a step, and all limits; one makes 100 to 190 calls/s."""
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """Longest wait for one reply."""
     attempts: Positive = 4

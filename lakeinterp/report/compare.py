@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from lakeinterp.errors import ConfigError, NotFound
-from lakeinterp.lake import queries
+from lakeinterp.lake import queries, units
 from lakeinterp.report import words
 from lakeinterp.report.statistics import tail
 from lakeinterp.report.terminal import heading, indented, lines, table
@@ -154,6 +154,7 @@ def compare(
 
     Raises:
         ConfigError: no latent has the same metric in both.
+        NotFound: one of them has no such hookpoint.
     """
     is_paired = a.coder == b.coder
     values = {**a.values("a"), **b.values("b"), "hookpoints": list(hookpoints), "seed": seed}
@@ -170,7 +171,12 @@ def compare(
             rows = [r for r in ask(fewest) if r["n_a"] and r["n_b"]]
         first, second = (_pooled(con, run, hookpoints) for run in (a, b))
     if not rows:
-        raise ConfigError(f"compare: {a} and {b} share no latent with a score of {list(metrics)}")
+        for run in (a, b) if hookpoints else ():
+            units.hookpoints(lake, run.capture, hookpoints)
+        raise ConfigError(
+            f"compare: {a} and {b} share no latent with a score of {', '.join(metrics)}; "
+            '`lakeinterp sql "SELECT DISTINCT scorer, metric FROM scores"` lists what there is'
+        )
     return Comparison(a=a, b=b, is_paired=is_paired, rows=rows, pooled=(first, second))
 
 

@@ -336,7 +336,16 @@ def _cell(value: object) -> str:
         return f"{value:.6g}"
     if isinstance(value, str):
         return value
-    return _json(value).strip('"')
+    return _json(_rounded(value)).strip('"')
+
+
+def _rounded(value: object) -> object:
+    """Return a value with the numbers inside it as short as those beside it."""
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _table(names: list[str], kinds: list[pa.DataType], rows: list[tuple[str, ...]]) -> Table:

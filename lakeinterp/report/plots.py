@@ -21,7 +21,7 @@ _LEFT, _RIGHT, _TOP, _BASE = 14, WIDTH - 14, 18, HEIGHT - 20
 _BAR_LEFT, _BAR_WIDTH = 4.0, 152.0
 _WIDEST = 32.0
 """Width of a bar of activations where there are few."""
-_DENSITY_LEFT = 34
+_DENSITY_LEFT = 40
 _STATUS_CSS = {"ok": "s-ok", "dense": "s-dense", "rare": "s-rare", "dead": "s-dead"}
 
 
@@ -263,7 +263,7 @@ def densities_over_time(moments: Sequence[Moment]) -> Densities | None:
         for (i, m, _), y in zip(found, map(down, logs), strict=True)
     )
     steps = [low + (high - low) * i / 3 for i in range(4)]
-    rungs = tuple(Tick(down(step), words.share(10**step).replace(" %", "%")) for step in steps)
+    rungs = tuple(Tick(down(step), f"{100 * 10**step:.2g}%") for step in steps)
     return Densities(dots=dots, rungs=rungs, ticks=_dates(moments, across))
 
 

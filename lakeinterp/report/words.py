@@ -107,7 +107,7 @@ def share(value: float | None) -> str:
 
 def score(value: float | None) -> str:
     """Return a score with two decimals; `–` for None."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
+    return "–" if value is None else f"{value:z.2f}".replace("-", "−")
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lakeinterp import pipeline
 from lakeinterp.errors import ConfigError, LakeError
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from lakeinterp.chat import Chat, ChatStats
     from lakeinterp.chat.ledger import Spent
-    from lakeinterp.chat.types import RouteName
     from lakeinterp.config import Config
     from lakeinterp.config.rescoring import RescoreConfig
     from lakeinterp.lake import Lake
@@ -105,26 +104,27 @@ def rescore(
         "capture": str(lake.capture(capture)["capture"]),
         "hookpoints": hookpoints,
     }
+    # Before anything is written, and once more as the refresh may choose other latents.
+    if chat is None:
+        _check(config, stale(lake, config, **place))
     refreshed = refresh(lake, config, run=run, **place, progress=progress)
     found = stale(lake, config, **place)
-    if found.rows and chat is None:
-        pipeline.check_chat(config)
-        _check_prices(config)
+    if chat is None:
+        _check(config, found)
     return _redone(_Work(config, run, chat, progress, watch), lake, refreshed, found, place)
 
 
-def _check_prices(config: Config) -> None:
-    """Refuse a budget in dollars that would stop every call, as it should."""
+def _check(config: Config, found: Staleness) -> None:
+    """Find what is missing for what is to be done: a model, or the price that a budget needs."""
+    if not found.rows:
+        return
+    routes = pipeline.check_chat(config)
     if config.rescore.max_usd is None:
         return
     from lakeinterp.chat.backend import usual_price
 
-    asked: list[tuple[Literal["explain", "score"], RouteName]] = [
-        ("explain", "explainer"),
-        ("score", "judge"),
-    ]
-    for step, route in asked:
-        if pipeline.needs_chat(config, step) and usual_price(config.chat, route).state == "unknown":
+    for route in sorted(routes):
+        if usual_price(config.chat, route).state == "unknown":
             raise ConfigError(
                 f"rescore.max_usd is set and the price of the {route}'s model is not known: give "
                 "its deployment input_cost_per_token and output_cost_per_token, or use "
@@ -256,10 +256,29 @@ def _taken(
         "max_latents": (asked.max_latents, n_latents),
     }
     left = {name: None if most is None else most - used for name, (most, used) in limits.items()}
+    for name, rest in _chats_left(lake, work.config).items():
+        if (mine := left[name]) is not None:
+            left[name] = min(mine, rest)
     known = past(lake, found.capture, rows[0].explainer)
     if _is_priced(asked):
         known = reckoned(lake, work.config, found, known)
     return affordable(rows, known, asked.model_copy(update=left))
+
+
+def _chats_left(lake: Lake, config: Config) -> dict[str, float]:
+    """Return what is left of the chat's own limits, beyond which every call would be stopped.
+
+    A re-scoring that begins again under the settings of `within_budget` has no more than that.
+    """
+    chat = config.chat
+    if chat.budget_usd is None and chat.budget_tokens is None:
+        return {}
+    before = _spent(lake, config)
+    limits = {
+        "max_usd": (chat.budget_usd, before.usd),
+        "max_tokens": (chat.budget_tokens, before.tokens),
+    }
+    return {name: most - used for name, (most, used) in limits.items() if most is not None}
 
 
 def _key(row: Stale) -> tuple[str, int, str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 N_TOKENS = 10
 """Of each kind that are kept, if nothing else is asked for."""
+_AT_ONCE = 2048
+"""Latents whose tokens are objects at one time."""
 
 
 def write_outputs(
@@ -61,23 +63,33 @@ def write_outputs(
         app = f"outputs/{name}/{hookpoint}"
         if lake.committed("outputs", app) != stamp:
             bench = Bench(lake=lake, config=config, capture=name, hookpoint=hookpoint, sample="")
-            moved = open_subject(bench).output_logits(range(n_latents), n_tokens)
-            columns = {
-                "capture": [name] * n_latents,
-                "hookpoint": [hookpoint] * n_latents,
-                "latent": list(range(n_latents)),
-                **{
-                    side: [
-                        [{"text": t.text, "logit": t.value} for t in getattr(one, side)]
-                        for one in moved
-                    ]
-                    for side in ("raised", "lowered")
-                },
-            }
-            rows = pa.table(columns, schema=schemas.table("outputs").schema)
+            rows = _rows(bench, n_latents, n_tokens)
             key = where(capture=name, hookpoint=hookpoint)
             lake.replace("outputs", rows, where=key, app=app, version=stamp)
             n_written += n_latents
         if progress:
             progress(hookpoint, n_done, len(found))
     return n_written
+
+
+def _rows(bench: Bench, n_latents: int, n_tokens: int) -> pa.Table:
+    """Return a hookpoint's rows, made in parts: as objects they are far larger than as Arrow."""
+    subject, schema = open_subject(bench), schemas.table("outputs").schema
+    parts = []
+    for first in range(0, n_latents, _AT_ONCE):
+        latents = range(first, min(first + _AT_ONCE, n_latents))
+        moved = subject.output_logits(latents, n_tokens)
+        columns = {
+            "capture": [bench.capture] * len(latents),
+            "hookpoint": [bench.hookpoint] * len(latents),
+            "latent": list(latents),
+            **{
+                side: [
+                    [{"text": t.text, "logit": t.value} for t in getattr(one, side)]
+                    for one in moved
+                ]
+                for side in ("raised", "lowered")
+            },
+        }
+        parts.append(pa.table(columns, schema=schema))
+    return pa.concat_tables(parts)

@@ -158,6 +158,11 @@ def test_a_table_keeps_numbers_whole_and_cuts_long_texts(lake):
     assert "…" in text
 
 
+def test_numbers_inside_a_value_of_a_table_are_as_short_as_those_beside_it(lake):
+    _, text = table(lake, "SELECT 0.1::FLOAT AS a, [{'x': 0.1::FLOAT, 'y': 'nan'::FLOAT}] AS b")
+    assert '[{"x": 0.1, "y": null}]' in text
+
+
 def test_a_table_with_many_columns_becomes_records(lake):
     _, text = table(lake, "SELECT " + ", ".join(f"{i} AS column_{i}" for i in range(12)))
     assert "row 1" in text

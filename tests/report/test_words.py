@@ -80,6 +80,13 @@ def test_metrics_are_named_in_words(metric, shown):
     assert words.metric_name(metric) == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, "–"), (0.5, "0.50"), (-0.014, "−0.01"), (-0.004, "0.00")]
+)
+def test_scores_have_two_decimals_and_no_negative_zero(value, shown):
+    assert words.score(value) == shown
+
+
 def test_levels_rise_from_the_faintest_to_the_maximum():
     levels = [shading.level(v, 9.0) for v in (0.0, 0.001, 1.0, 4.5, 9.0, 99.0)]
     assert levels == [0, 1, 1, 5, 9, 9]

@@ -27,6 +27,10 @@ def asking(grown, wire, **limits):
     return settings(grown.root, sampling=three, explain=few, score=few, chat=chat, rescore=limits)
 
 
+def versions(grown):
+    return {name: grown.lake.version(name) for name in ("latents", "examples", "explanations")}
+
+
 def spend(config):
     return rescore(config, run="r", capture=CAPTURE)
 
@@ -51,6 +55,17 @@ def test_no_night_spends_more_than_its_budget_and_nothing_is_bought_twice(grown)
     assert len(set(keys)) == len(keys) == wire.n_requests
 
 
+def test_a_night_tried_again_with_nothing_left_of_its_budget_writes_nothing(grown):
+    usage = {"prompt_tokens": 900, "completion_tokens": 50, "total_tokens": 950}
+    with Wire(lambda body: Answer(text=answer(body), usage=usage)) as wire:
+        once = within_budget(grown.lake, asking(grown, wire, max_usd=7))
+        assert spend(once).spent.usd == 7
+        version = grown.lake.version("judgements")
+        again = spend(once)
+    assert again.n_left > again.n_done == 0
+    assert (wire.n_requests, grown.lake.version("judgements")) == (14, version)
+
+
 def test_a_budget_of_tokens_is_beyond_what_the_lake_has_spent_and_a_stricter_limit_stays(grown):
     spent = Ledger(folder_of(grown.lake, settings(grown.root).chat) / FILE)
     spent.book(spent.hold(0.5, 300), 0.5, 300)
@@ -68,10 +83,10 @@ def test_a_budget_in_dollars_wants_a_price_before_anything_is_asked(grown):
         chat = {"explainer": wire.route("openrouter/v/m")}
         few = {"max_tokens": 50}
         config = settings(grown.root, explain=few, chat=chat, rescore={"max_usd": 1})
-        version = grown.lake.version("explanations")
+        before = versions(grown)
         with pytest.raises(ConfigError, match=r"max_usd is set and the price of the explainer's"):
             spend(config)
-        assert (wire.n_requests, grown.lake.version("explanations")) == (0, version)
+        assert (wire.n_requests, versions(grown)) == (0, before)
 
 
 def test_work_of_a_kind_never_done_is_reckoned_from_its_prompts(grown):

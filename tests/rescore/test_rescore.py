@@ -233,5 +233,8 @@ def test_a_model_is_needed_only_if_there_is_something_to_ask(grown):
     config = settings(grown.root)
     assert rescore(config, run="r", capture=CAPTURE).n_done == 0
     grown.capture()
+    names = ("latents", "examples", "history")
+    versions = [grown.lake.version(name) for name in names]
     with pytest.raises(ConfigError, match="chat"):
         rescore(config, run="r", capture=CAPTURE)
+    assert [grown.lake.version(name) for name in names] == versions

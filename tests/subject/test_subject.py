@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lakeinterp.config import Config
 from lakeinterp.errors import ConfigError, NotFound
-from lakeinterp.subject import opening
+from lakeinterp.subject import opening, projected
 from lakeinterp.subject.batching import batches
 from lakeinterp.subject.projected import write_outputs
 from tests import tiny
@@ -189,8 +189,9 @@ def test_output_logits_are_the_decoder_row_through_norm_and_unembedding(subject)
     assert found.raised[0].text == " dog"
 
 
-def test_output_tokens_of_all_latents_are_written_once(made, subject):
+def test_output_tokens_of_all_latents_are_written_once(made, subject, monkeypatch):
     lake, config = made
+    monkeypatch.setattr(projected, "_AT_ONCE", 3)
     assert write_outputs(lake, config, n_tokens=3) == tiny.N_LATENTS
     assert write_outputs(lake, config, n_tokens=3) == 0
     rows = lake.sql("SELECT latent, raised, lowered FROM outputs ORDER BY latent").fetchall()

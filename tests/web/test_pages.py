@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+from dataclasses import fields
+from datetime import UTC, datetime
 from html import unescape
 
 import pyarrow.parquet as pq
@@ -13,6 +15,8 @@ import pytest
 from lakeinterp.config import load
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.lake import Lake
+from lakeinterp.report import plots
+from lakeinterp.report.drift import Moment
 from lakeinterp.report.words import share
 from lakeinterp.web.box import Box, Job
 from lakeinterp.web.listing import Ask, listing
@@ -158,6 +162,15 @@ def test_a_latent_shows_how_it_changed_and_explanations_side_by_side(ask, lake):
     )
 
 
+def test_a_density_that_hardly_moves_still_has_labels_that_differ():
+    empty = dict.fromkeys(f.name for f in fields(Moment))
+    at = datetime(2026, 1, 2, tzinfo=UTC)
+    known = ((10, 0.00090), (20, 0.00091))
+    moments = [Moment(**{**empty, "at": at, "n_tokens": n, "density": d}) for n, d in known]
+    labels = [rung.text for rung in plots.densities_over_time(moments).rungs]
+    assert len(set(labels)) == len(labels)
+
+
 def test_output_tokens_that_an_explainer_kept_are_shown(ask):
     text = ask.get(f"/latent?hookpoint={HOOKPOINT}&latent=1").text
     assert "<code>&lt;b&gt;up&lt;/b&gt;</code>" in text
@@ -191,6 +204,9 @@ def test_hookpoints_runs_and_comparisons_are_shown(ask):
     a, b = (unescape(a) for a in re.findall(r'href="/compare\?a=([^"]+)"', runs)[:2])
     found = ask.get(f"/compare?a={a}&b={b}").text
     assert "paired on shared latents" in found
+    for one in (a, b):
+        chosen = re.findall(r'value="([^"]+)" selected', ask.get(f"/compare?a={one}").text)
+        assert len(set(chosen)) == 2
     assert "unknown run" in ask.get("/compare?a=nobody&b=pattern").text
 
 
