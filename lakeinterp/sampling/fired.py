@@ -45,7 +45,12 @@ def read(lake: Lake, where: str, *, first: int, last: int, n_tokens: int) -> pa.
     for path in lake.files("activations", where):
         with translated(path), opened(lake, path) as file:
             every = range(file.metadata.num_row_groups)
-            groups = [n for n in every if may_hold(file, n, "latent", first, last)]
+            groups = [
+                n
+                for n in every
+                if may_hold(file, n, "latent", first, last)
+                and may_hold(file, n, "token", 0, n_tokens - 1)
+            ]
             rows = file.read_row_groups(groups, COLUMNS.names, use_threads=False)
         pieces += _pieces(rows.select(COLUMNS.names).cast(COLUMNS), first, last, n_tokens)
     return in_order(pa.concat_tables([COLUMNS.empty_table(), *pieces]))
