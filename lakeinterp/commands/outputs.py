@@ -23,7 +23,7 @@ def outputs(
     """Read off the model which tokens each latent makes likelier and less likely.
 
     The decoder row of every latent through the unembedding, with no text and no language model
-    asked. Pages show them, and the table `outputs` holds them.
+    asked. The served page shows them, and the table `outputs` holds them.
     """
     from lakeinterp import steps
 
