@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger, task
 from lakeinterp import pipeline as asked
 from lakeinterp import steps
 from lakeinterp.config import Config
+from lakeinterp.errors import ConfigError
 
 from .artifacts import show_page
 from .capture import capture
@@ -25,6 +26,17 @@ def write_report(config: Config, capture: str, run: str) -> str:
         return str(steps.report(config, capture))
 
 
+@task
+def write_outputs(config: Config, capture: str, run: str) -> int:
+    """Write the tokens that latents make likelier; return of how many, or log why of none."""
+    with at_work(run):
+        try:
+            return steps.outputs(config, capture)
+        except ConfigError as exc:
+            get_run_logger().warning("output tokens: %s", exc)
+            return 0
+
+
 @flow(name="lakeinterp-pipeline")
 def pipeline(config: Config) -> str:
     """Capture, sample, explain, score and report; return where the page is.
@@ -37,6 +49,7 @@ def pipeline(config: Config) -> str:
         name = capture(config)
         statistics(config, name)
         sample(config, name)
+        one(write_outputs, config, capture=name, run=run)
         with asked.served(config) as asking:
             explained = explain(asking, name)
             judged = score(asking, name)

@@ -52,6 +52,7 @@ def rescore(config: Config, capture: str | None = None, more_tokens: int = 0) ->
     """
     capture, lake = capture or capture_of(config), open_lake(config)
     if more_tokens:
+        pipeline.check_chat(config)  # now rather than after a capture
         capture_flow(rescoring.with_more_tokens(lake, config, capture, more_tokens))
     tags = [CHAT] if any(pipeline.needs_chat(config, s) for s in ("explain", "score")) else []
     with at_work() as run:

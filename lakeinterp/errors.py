@@ -130,11 +130,9 @@ class UnparsableReply(SkipUnit):
 def _not_found_message(kind: str, name: str, known: list[str], hint: str) -> str:
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     shown = known if len(known) <= 12 else [*known[:12], "…"]
-    parts = [f"unknown {kind} {name!r}"]
+    said = f"unknown {kind} {name!r}"
     if near:
-        parts.append("did you mean " + " or ".join(repr(n) for n in near) + "?")
+        said += "; did you mean " + " or ".join(repr(n) for n in near) + "?"
     if shown:
-        parts.append(f"(known: {', '.join(shown)})")
-    if hint:
-        parts.append(hint)
-    return parts[0] + ("; " + " ".join(parts[1:]) if len(parts) > 1 else "")
+        said += f" (known: {', '.join(shown)})"
+    return f"{said}; {hint}" if hint else said

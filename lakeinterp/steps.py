@@ -121,14 +121,24 @@ def outputs(
     hookpoints: Sequence[str] = (),
     *,
     n_tokens: int = 10,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> int:
-    """Write what latents do to the logits; see `lakeinterp.subject.projected.write_outputs`."""
+    """Write what latents do to the logits; see `lakeinterp.subject.projected.write_outputs`.
+
+    The model is let go of afterwards: a device's memory may be wanted for a server.
+    """
+    from lakeinterp.subject.opening import close
     from lakeinterp.subject.projected import write_outputs
 
+    lake = open_lake(config)
     with telemetry.span("outputs"):
-        return write_outputs(
-            open_lake(config), config, capture=capture, hookpoints=hookpoints, n_tokens=n_tokens
-        )
+        try:
+            return write_outputs(
+                lake, config,
+                capture=capture, hookpoints=hookpoints, n_tokens=n_tokens, progress=progress,
+            )  # fmt: skip
+        finally:
+            close()
 
 
 def report(config: Config, capture: str | None = None) -> Path:

@@ -210,8 +210,8 @@ def _outputs(
         raise ConfigError(f"{exc}; --n-logits 0 does without output tokens") from exc
     return {
         latent: _Outputs(
-            tuple(Token(*token) for token in one.raised),
-            tuple(Token(*token) for token in one.lowered),
+            tuple(Token(token.text, token.value) for token in one.raised),
+            tuple(Token(token.text, token.value) for token in one.lowered),
         )
         for latent, one in zip(latents, found, strict=True)
     }

@@ -24,12 +24,9 @@ def demo(common: Common = _DEFAULT) -> int:
     A small language model trained on the Python standard library, an SAE and a transcoder on it,
     and held-out sources of this machine's Python as text. No download, no key, no GPU.
     """
-    from lakeinterp import steps
-
     start = time.monotonic()
     config = common.load(settings(common.lake))
     code = everything(config, None)
-    steps.outputs(config)
     out = console()
     out.print(f"\nthe demo took {time.monotonic() - start:.0f} s; now try")
     for line in suggestions(config):

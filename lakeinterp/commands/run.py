@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lakeinterp.commands import capture as capture_command
 from lakeinterp.commands import explain as explain_command
+from lakeinterp.commands import outputs as outputs_command
 from lakeinterp.commands import report as report_command
 from lakeinterp.commands import sample as sample_command
 from lakeinterp.commands import score as score_command
@@ -56,7 +57,7 @@ def run(
     asking: ChatOptions = _ASKING,
     common: Common = _DEFAULT,
 ) -> int:
-    """Capture, sample, explain, score and report in one go.
+    """Capture, sample, explain, score and report in one go, output tokens included.
 
     Every step skips what is done: the same command continues a run that was killed.
     """
@@ -86,6 +87,7 @@ def everything(config: Config, output: Path | None) -> int:
     _check_latents(config)
     done = capture_command.run(config)
     sample_command.run(config, done.capture)
+    outputs_command.run_if_possible(config, done.capture)
     with pipeline.served(config) as asking:
         codes = [
             explain_command.run(asking, done.capture),

@@ -47,7 +47,7 @@ def _table(
 
 _SPAN = pa.struct([("document", pa.int64()), ("start", pa.int32())])
 _BAR = pa.struct([("low", pa.float64()), ("high", pa.float64()), ("count", pa.int64())])
-_MOVED = pa.struct([("text", pa.string()), ("logit", pa.float32())])
+_MOVED = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
 _TOKEN_COUNT = pa.struct([("token_id", pa.int32()), ("count", pa.int64()), ("pmi", pa.float64())])
 
 _ALL = (

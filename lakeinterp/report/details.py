@@ -39,7 +39,7 @@ def details(
     *,
     per_section: int | None = None,
 ) -> list[Latent]:
-    """Return latents in full, in the order given; four queries, whatever the batch's size.
+    """Return latents in full, in the order given; five queries, whatever the batch's size.
 
     Args:
         reader: Of the capture.
@@ -56,6 +56,7 @@ def details(
     marks = _marks(reader, con, shown)
     n_shown = per_section or reader.config.report.examples_per_section
     sections = _sections(reader, con, batch, samples, marks, n_shown)
+    moved = _outputs(reader, con, keys)
     return [
         Latent(
             listed=one,
@@ -63,6 +64,7 @@ def details(
             sections=tuple(sections[key]),
             sample=samples[key],
             is_older=samples[key] not in (None, reader.newest_sample),
+            **moved.get(key, {}),
         )
         for one, key in zip(batch, keys, strict=True)
     ]
@@ -127,6 +129,25 @@ def _scores(
         key = (row.pop("hookpoint"), row.pop("latent"), row.pop("explanation"))
         found[key].append(Score(**row))
     return found
+
+
+def _outputs(
+    reader: Reader, con: duckdb.DuckDBPyConnection, keys: list[_Key]
+) -> dict[_Key, dict[str, tuple[str, ...]]]:
+    """Return the tokens that each latent raises and lowers, of those that have them."""
+    rows = _dicts(
+        con,
+        "outputs",
+        capture=reader.name,
+        hookpoints=[hookpoint for hookpoint, _ in keys],
+        latents=[latent for _, latent in keys],
+    )
+    return {
+        (row["hookpoint"], row["latent"]): {
+            side: tuple(t["text"] for t in row[side]) for side in ("raised", "lowered")
+        }
+        for row in rows
+    }
 
 
 def _sample(reader: Reader, explanations: list[Explanation]) -> str | None:

@@ -43,7 +43,10 @@ NOT_SAMPLED = "not sampled"
 N_TOP_TOKENS = 8
 """Top tokens shown for a latent."""
 _BATCH = 25
-_PARTITIONED = ("activations", "latents", "neighbours", "examples", "explanations", "judgements")
+_PARTITIONED = (
+    *("activations", "latents", "outputs", "neighbours"),
+    *("examples", "explanations", "judgements"),
+)
 _SCORE_COLUMNS = (
     "value", "ci_low", "ci_high", "n", "n_failed", "null_value", "corrected", "p_value",
 )  # fmt: skip

@@ -247,6 +247,10 @@ class Latent:
     """Of the examples in `sections`."""
     is_older: bool = False
     """Whether other latents have explanations of a newer sample."""
+    raised: tuple[str, ...] = ()
+    """Tokens that its decoder row makes likelier, the farthest first; empty if not read off."""
+    lowered: tuple[str, ...] = ()
+    """Those that it makes less likely."""
 
     def of(self, role: str, *, active: bool) -> tuple[ExampleSection, ...]:
         """Return a role's sections: the activating ones, or the negatives."""

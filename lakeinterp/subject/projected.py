@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from lakeinterp.errors import ConfigError
 from lakeinterp.lake import Bench, where
 from lakeinterp.lake import schema as schemas
 from lakeinterp.lake.units import hookpoints as hookpoints_of
@@ -36,7 +37,8 @@ def write_outputs(
     """Write the tokens that each latent makes likelier and less likely by its weights alone.
 
     The vocabulary projection of the decoder row (Gur-Arieh et al. 2025, arXiv 2501.08319); see
-    `Subject.output_logits`. A hookpoint is one commit, and left alone if it has its rows.
+    `Subject.output_logits`. A hookpoint is one commit, and left alone if it has its rows. One that
+    cannot be read so does not keep the others from it.
 
     Args:
         lake: The lake.
@@ -44,7 +46,7 @@ def write_outputs(
         capture: Capture id; None takes the only one there is.
         hookpoints: Only these; empty takes all.
         n_tokens: Kept of each kind.
-        progress: Called after each hookpoint with its name, how many are done and there are.
+        progress: Called now and then with a hookpoint, latents done and latents to do.
 
     Returns:
         Latents whose rows were written.
@@ -52,27 +54,43 @@ def write_outputs(
     Raises:
         NotFound: no such capture or hookpoint, or its model or coder is gone.
         ConfigError: the model has no head, the files are not those that were captured, or a coder
-            writes to no place that is added to the residual stream.
+            writes to no place that is added to the residual stream; raised at the end.
     """
-    row, n_written = lake.capture(capture), 0
+    row, n_done = lake.capture(capture), 0
     name = str(row["capture"])
     stamp = int(digest([row["coder_revision"], row["model_revision"], n_tokens]), 16) >> 2 | 1
-    found = hookpoints_of(lake, name, hookpoints)
-    for n_done, place in enumerate(found, start=1):
-        hookpoint, n_latents = str(place["hookpoint"]), int(place["n_latents"])
-        app = f"outputs/{name}/{hookpoint}"
-        if lake.committed("outputs", app) != stamp:
-            bench = Bench(lake=lake, config=config, capture=name, hookpoint=hookpoint, sample="")
-            rows = _rows(bench, n_latents, n_tokens)
-            key = where(capture=name, hookpoint=hookpoint)
-            lake.replace("outputs", rows, where=key, app=app, version=stamp)
-            n_written += n_latents
-        if progress:
-            progress(hookpoint, n_done, len(found))
-    return n_written
+    todo = {
+        str(place["hookpoint"]): int(place["n_latents"])
+        for place in hookpoints_of(lake, name, hookpoints)
+        if lake.committed("outputs", _app(name, str(place["hookpoint"]))) != stamp
+    }
+    refused: ConfigError | None = None
+    for hookpoint, n_latents in todo.items():
+
+        def tell(n: int, hookpoint: str = hookpoint, n_before: int = n_done) -> None:
+            if progress:
+                progress(hookpoint, n_before + n, sum(todo.values()))
+
+        bench = Bench(lake=lake, config=config, capture=name, hookpoint=hookpoint, sample="")
+        try:
+            rows = _rows(bench, n_latents, n_tokens, tell)
+        except ConfigError as exc:
+            refused = refused or exc
+            continue
+        key = where(capture=name, hookpoint=hookpoint)
+        lake.replace("outputs", rows, where=key, app=_app(name, hookpoint), version=stamp)
+        n_done += n_latents
+    if refused:
+        raise refused
+    return n_done
 
 
-def _rows(bench: Bench, n_latents: int, n_tokens: int) -> pa.Table:
+def _app(capture: str, hookpoint: str) -> str:
+    """Return under which name the commit of a hookpoint is known."""
+    return f"outputs/{capture}/{hookpoint}"
+
+
+def _rows(bench: Bench, n_latents: int, n_tokens: int, tell: Callable[[int], None]) -> pa.Table:
     """Return a hookpoint's rows, made in parts: as objects they are far larger than as Arrow."""
     subject, schema = open_subject(bench), schemas.table("outputs").schema
     parts = []
@@ -85,11 +103,15 @@ def _rows(bench: Bench, n_latents: int, n_tokens: int) -> pa.Table:
             "latent": list(latents),
             **{
                 side: [
-                    [{"text": t.text, "logit": t.value} for t in getattr(one, side)]
+                    [
+                        {"token_id": t.token_id, "text": t.text, "logit": t.value}
+                        for t in getattr(one, side)
+                    ]
                     for one in moved
                 ]
                 for side in ("raised", "lowered")
             },
         }
         parts.append(pa.table(columns, schema=schema))
+        tell(latents.stop)
     return pa.concat_tables(parts)

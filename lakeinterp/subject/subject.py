@@ -38,6 +38,7 @@ _TOLERANCE = 0.05
 class TokenValue(NamedTuple):
     """A token and what was measured of it."""
 
+    token_id: int
     text: str
     value: float
 
@@ -317,6 +318,6 @@ class Subject:
         order = value_V[near].sort(descending=True, stable=True)
         ids = self._text_V[near[order.indices[:n]]].tolist()
         return tuple(
-            TokenValue(self.vocabulary.text([i]), sign * value)
+            TokenValue(i, self.vocabulary.text([i]), sign * value)
             for i, value in zip(ids, order.values[:n].tolist(), strict=True)
         )

@@ -131,7 +131,6 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         history = tuple(_rows(con, "history", **key, metric=shelf.reader.metric))
         judged = _judged(con, key, full)
         near = _rows(con, "neighbours", **key, n_rows=_N_NEIGHBOURS)
-        moves = next(iter(_rows(con, "outputs", **key)), None)
         course = followed(con, shelf, key, history)
     return ServedLatent(
         hookpoint=known[hookpoint],
@@ -141,7 +140,7 @@ def served_latent(shelf: Shelf, hookpoint: str, latent: int) -> ServedLatent:
         histogram=plots.activations(counted["histogram"]) if counted else None,
         quantiles=tuple((counted or {}).get("quantiles") or ()),
         neighbours=_neighbours(shelf, hookpoint, near),
-        outputs=_outputs(moves, history),
+        outputs=_outputs(full, history),
         judged=judged,
         examples={e.example: e for s in full.sections for e in s.examples},
         history=history,
@@ -209,14 +208,13 @@ def _neighbours(
     )
 
 
-def _outputs(moves: Row | None, history: tuple[Row, ...]) -> tuple[Output, ...]:
+def _outputs(latent: Latent, history: tuple[Row, ...]) -> tuple[Output, ...]:
     """Return the output tokens that the lake holds, else those that an explainer kept last."""
     kept = _kept(history)
-    if moves is None:
+    if not latent.raised:
         return kept
     view = _VIEWS["logits"]
-    raised, lowered = ([t["text"] for t in moves[side]] for side in ("raised", "lowered"))
-    found = Output(view=view, raised=tuple(raised), lowered=tuple(lowered))
+    found = Output(view=view, raised=latent.raised, lowered=latent.lowered)
     return found, *(output for output in kept if output.view != view)
 
 

@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.flow, pytest.mark.slow]
 RESULTS = (
     "SELECT hookpoint, latent, token, value FROM activations ORDER BY ALL",
     "SELECT * FROM latents ORDER BY ALL",
+    "SELECT * FROM outputs ORDER BY ALL",
     "SELECT * FROM examples ORDER BY ALL",
     "SELECT * EXCLUDE (run, created_at) FROM explanations ORDER BY ALL",
     "SELECT * FROM judgements ORDER BY ALL",
@@ -59,6 +60,7 @@ def test_pipeline_flow_gives_the_lake_of_the_plain_functions(server, tmp_path):
     page = pipeline(load(values=settings))
     everything(load(values={**settings, "lake": str(tmp_path / "plain")}), None)
     assert contents(str(tmp_path / "lake")) == contents(str(tmp_path / "plain"))
+    assert all(contents(str(tmp_path / "plain")))
     assert Path(page).read_text(encoding="utf-8").startswith("<!doctype html>")
 
     before = Lake(str(tmp_path / "lake")).version("judgements")

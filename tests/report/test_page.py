@@ -255,11 +255,16 @@ def test_latents_of_several_hookpoints_share_one_list(tmp_path, config):
     for name in ("hookpoints", "latents", "explanations", "scores", "examples"):
         rows = [{**r, "hookpoint": "layers.<9>"} for r in lake.rows(name)]
         lake.upsert(name, rows, scope={"capture": CAPTURE, "hookpoint": "layers.<9>"})
+    key = {"capture": CAPTURE, "hookpoint": "layers.<9>"}
+    sides = {s: [{"token_id": 1, "text": f"<{s}>", "logit": 2}] for s in ("raised", "lowered")}
+    lake.upsert("outputs", [{**key, "latent": 1, **sides}], scope=key)
     text = write_page(lake, tmp_path / "p.html", config).read_text(encoding="utf-8")
     ids = re.findall(r"<details class=latent id=(h\d-\d+) ", text)
     assert len(ids) == len(set(ids)) == 18
     assert "<option value=1>layers.&lt;9&gt;</option>" in text
     assert "<small>layers.&lt;9&gt;</small>" in text
+    moved = "Makes likelier <code>&lt;raised&gt;</code></p><p class=tokens>less likely"
+    assert text.count(f"{moved} <code>&lt;lowered&gt;</code>") == 1
 
 
 def test_an_empty_lake_is_one_clear_line(tmp_path, config):

@@ -303,6 +303,17 @@ TABLES_READ = ("captures", "hookpoints", "sequences", "latents", "examples", "ex
                "scores", "judgements", "replies")  # fmt: skip
 
 
+def moved_of(rows, hookpoints, latents):
+    """Return the rows of `outputs` of these latents, each once."""
+    wanted = set(zip(hookpoints, latents, strict=True))
+    order = ("capture", "hookpoint", "latent", "raised", "lowered")
+    return [
+        {name: r[name] for name in order}
+        for r in rows
+        if r["capture"] == CAPTURE and (r["hookpoint"], r["latent"]) in wanted
+    ]
+
+
 def comparable(rows):
     def text(value):
         if isinstance(value, datetime):
@@ -324,6 +335,12 @@ def test_every_statement_says_what_plain_python_says(seed, some, n, flags):
     for name in TABLES_READ:
         found = pa.Table.from_pylist(getattr(rows, name), schema=TABLES[name].schema)
         CONNECTION.register(name, found)
+    moved = [
+        {"capture": c, "hookpoint": h, "latent": i, "lowered": [],
+         "raised": [{"token_id": i, "text": f"{c}{h}{i}", "logit": 0.5}]}
+        for c in (CAPTURE, "other") for h in HOOKPOINTS for i in range(0, N_LATENTS, 2)
+    ]  # fmt: skip
+    CONNECTION.register("outputs", pa.Table.from_pylist(moved, schema=TABLES["outputs"].schema))
     for macro in MACROS:
         queries.load(macro).run(CONNECTION)
     where = [HOOKPOINTS[i // N_LATENTS] for i in some], [i % N_LATENTS for i in some]
@@ -350,6 +367,10 @@ def test_every_statement_says_what_plain_python_says(seed, some, n, flags):
         "latents": ({**one, **pair, **listing}, latents(rows, **pair, **listing)),
         "listing_counts": (metric, listing_counts(rows, "m")),
         "metrics": (one, metrics(rows)),
+        "outputs": (
+            {**one, "hookpoints": where[0], "latents": where[1]},
+            [list(r.values())[1:] for r in moved_of(moved, *where)],
+        ),
         "sample_sizes": (one, sample_sizes(rows)),
         "score_by_density": (metric, score_by_density(rows, "m")),
         "score_histogram": ({**metric, **bins}, score_histogram(rows, "m", **bins)),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lakeinterp.commands.outputs import run_if_possible
 from lakeinterp.config import Config
 from lakeinterp.errors import ConfigError, NotFound
 from lakeinterp.subject import opening, projected
@@ -250,7 +251,7 @@ def test_files_that_moved_are_found_and_others_are_refused(made, tmp_path):
     assert opening.open_subject(built.bench(lake, config)).bos == 0
 
 
-def test_another_coder_is_refused_before_a_latent_is_read(made):
+def test_another_coder_is_refused_before_a_latent_is_read(made, capsys):
     lake, config = made
     opening.close()
     file = f"{config.capture.coder}/{tiny.HOOKPOINT}/sae.safetensors"
@@ -259,6 +260,8 @@ def test_another_coder_is_refused_before_a_latent_is_read(made):
         save_file({**weights, "b_dec": weights["b_dec"] + 1}, file)
         with pytest.raises(ConfigError, match=r"capture\.coder: .* is not what was captured"):
             opening.open_subject(built.bench(lake, config))
+        run_if_possible(config, str(lake.capture(None)["capture"]))
+        assert capsys.readouterr().out.startswith("output tokens: capture.coder: ")
     finally:
         save_file(weights, file)
 

@@ -53,7 +53,10 @@ def lake(tmp_path_factory):
     told = made.rows("explanations", "latent = 1 AND explainer = 'default'")
     detail = '{"logits": {"raised": ["<b>up</b>"], "lowered": ["down"]}}'
     made.upsert("explanations", [{**told[0], "detail": detail}], scope=key)
-    moved = {side: [{"text": f"<i>{side}</i>", "logit": 1.5}] for side in ("raised", "lowered")}
+    moved = {
+        side: [{"token_id": 3, "text": f"<i>{side}</i>", "logit": 1.5}]
+        for side in ("raised", "lowered")
+    }
     made.upsert("outputs", [row("outputs", **key, latent=2, **moved)], scope=key)
     _age(made, key)
     return made

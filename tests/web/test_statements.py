@@ -123,12 +123,7 @@ def test_every_statement_says_what_plain_python_says(seed, latent):
         for c in (CAPTURE, "other") for h in HOOKPOINTS for i in range(2) for m in ("a", "b")
         for r in range(3)
     ]  # fmt: skip
-    moved = [
-        row("outputs", capture=c, hookpoint=h, latent=i, lowered=[],
-            raised=[{"text": f"{c}{h}{i}", "logit": 0.5}])
-        for c in (CAPTURE, "other") for h in HOOKPOINTS for i in range(2)
-    ]  # fmt: skip
-    for name, found in (("vocabulary", spelled), ("neighbours", near), ("outputs", moved)):
+    for name, found in (("vocabulary", spelled), ("neighbours", near)):
         con.register(name, pa.Table.from_pylist(found, schema=TABLES[name].schema))
     for macro in MACROS:
         queries.load(macro).run(con)
@@ -151,10 +146,6 @@ def test_every_statement_says_what_plain_python_says(seed, latent):
             (r["method"], r["rank"], r["neighbour"], r["similarity"]) for r in near
             if r["capture"] == CAPTURE and r["hookpoint"] == "h1" and r["latent"] == latent
             and r["rank"] < 2
-        ]),
-        "outputs": (key, [
-            (r["latent"], r["raised"], r["lowered"]) for r in moved
-            if (r["capture"], r["hookpoint"], r["latent"]) == (CAPTURE, "h1", latent)
         ]),
         "items": ({**key, "explanations": wanted}, items(rows, "h1", latent, wanted)),
         "history": ({**key, "metric": "m"}, history(rows, "h1", latent)),
