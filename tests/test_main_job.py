@@ -234,7 +234,8 @@ def test_explain_and_score_killed_and_run_again_give_the_rows_of_an_undisturbed_
         n_made = wire.n_requests
     for query in RESULTS:
         assert rows(lake, query) == rows(undisturbed, query)
-    assert n_needed <= n_made <= n_needed + 3 * concurrency
+    # Of each kill those in flight, and those whose replies were on their way to the disk.
+    assert n_needed <= n_made <= n_needed + 3 * 2 * concurrency
 
 
 @pytest.mark.slow
