@@ -263,7 +263,7 @@ def test_latents_of_several_hookpoints_share_one_list(tmp_path, config):
     assert len(ids) == len(set(ids)) == 18
     assert "<option value=1>layers.&lt;9&gt;</option>" in text
     assert "<small>layers.&lt;9&gt;</small>" in text
-    moved = "Makes likelier <code>&lt;raised&gt;</code></p><p class=tokens>less likely"
+    moved = "Makes likelier <code>&lt;raised&gt;</code></p><p class=tokens>Makes less likely"
     assert text.count(f"{moved} <code>&lt;lowered&gt;</code>") == 1
 
 
