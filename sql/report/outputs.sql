@@ -6,8 +6,8 @@
 -- param: latents    INTEGER[]
 -- column: hookpoint VARCHAR
 -- column: latent    INTEGER
--- column: raised    STRUCT(token_id INTEGER, "text" VARCHAR, logit FLOAT)[]
--- column: lowered   STRUCT(token_id INTEGER, "text" VARCHAR, logit FLOAT)[]
+-- column: raised    STRUCT(token_id INTEGER, text VARCHAR, logit FLOAT)[]
+-- column: lowered   STRUCT(token_id INTEGER, text VARCHAR, logit FLOAT)[]
 -- grain: hookpoint, latent
 WITH wanted AS (
     SELECT DISTINCT unnest($hookpoints) AS hookpoint, unnest($latents) AS latent

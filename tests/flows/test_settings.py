@@ -134,7 +134,7 @@ def test_what_is_asked_and_what_is_kept_do_not_depend_on_who_shares_the_limits(t
             pipeline.score(config, run="r")
             kept.append(contents(str(tmp_path / name)))
     assert kept[0] == kept[1]
-    assert [len(rows) for rows in kept[0][3:]] == [2, 80, 32]
+    assert [len(rows) for rows in kept[0][4:]] == [2, 80, 32]
 
 
 def test_no_more_tasks_ask_at_one_time_than_can_share_a_limit():

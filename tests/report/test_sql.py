@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from datetime import UTC, datetime
 
@@ -86,6 +87,17 @@ def value_of(lake, name):
     if name == "explanations":
         return [r["explanation"] for r in lake.rows("explanations")]
     return VALUES[name]
+
+
+@pytest.fixture(scope="module")
+def lake(lake, tmp_path_factory):
+    """The scored lake with output tokens of one latent."""
+    root = tmp_path_factory.mktemp("outputs") / "lake"
+    shutil.copytree(lake.root, root)
+    made, key = Lake(str(root)), {"capture": CAPTURE, "hookpoint": HOOKPOINT}
+    sides = {s: [{"token_id": 1, "text": s, "logit": 2.0}] for s in ("raised", "lowered")}
+    made.upsert("outputs", [row("outputs", **key, latent=1, **sides)], scope=key)
+    return made
 
 
 @pytest.fixture(scope="module")
