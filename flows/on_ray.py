@@ -55,23 +55,18 @@ def _connect(flows: FlowsConfig) -> None:
         except (OSError, ValueError) as exc:
             raise ConfigError(f"flows.cluster: no Ray answers at {flows.cluster!r}") from exc
         return
-    for is_last in (False, True):
-        try:
-            ray.init(
-                address=_LOCAL,
-                num_cpus=flows.workers,
-                object_store_memory=_STORE_BYTES,
-                include_dashboard=False,
-            )
-            return
-        except (OSError, RuntimeError, ValueError) as exc:
-            # It gives its own processes 30 s to start, which a busy machine may not manage.
-            ray.shutdown()
-            if is_last:
-                raise LakeError(
-                    f"flows.runner = 'ray': Ray does not start on this machine ({exc}); run it "
-                    "again, or start one with `ray start --head` and name it as flows.cluster"
-                ) from exc
+    try:
+        ray.init(
+            address=_LOCAL,
+            num_cpus=flows.workers,
+            object_store_memory=_STORE_BYTES,
+            include_dashboard=False,
+        )
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise LakeError(
+            f"flows.runner = 'ray': Ray does not start on this machine ({exc}); run it again, or "
+            "start one with `ray start --head` and name it as flows.cluster"
+        ) from exc
 
 
 def runner(flows: FlowsConfig) -> RayTaskRunner:

@@ -34,6 +34,12 @@ ROWS = "SELECT hookpoint, latent, token, value FROM activations ORDER BY ALL"
 LONG = {"capture.name": "tiny", "capture.n_tokens": 16_384, "capture.shard_tokens": 512}
 
 
+@pytest.fixture(autouse=True)
+def one_token(monkeypatch):
+    """Ray keeps the token of its first start, its processes look in the home of now."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     from prefect.testing.utilities import prefect_test_harness

@@ -14,7 +14,7 @@ import pytest
 from flows.serve import FLOWS
 from lakeinterp.lake import Lake
 from tests import tiny
-from tests.flows.site import ROOT, Site, alive, end, family, until
+from tests.flows.site import FINAL, ROOT, Site, alive, end, family, until
 from tests.flows.test_flows import contents
 from tests.rule_driven import answer
 from tests.wire import Answer, Wire
@@ -83,19 +83,20 @@ def test_processes_make_the_lake_that_threads_make(site, deployed):
 def test_a_scheduled_run_fires_and_finds_nothing_left_to_do(site, deployed):
     version = Lake(str(site.folder / "lake")).version("judgements")
     found = site.ask("GET", f"/deployments/name/{PIPELINE}")
-    soon = datetime.now(UTC) + timedelta(seconds=20)
-    cron = {"cron": f"{(soon + timedelta(minutes=1)).minute} * * * *", "timezone": "UTC"}
+    # Several minutes, as the server may look at new schedules only after the first is over.
+    now = datetime.now(UTC)
+    minutes = ",".join(str((now + timedelta(minutes=n)).minute) for n in range(1, 6))
     path = f"/deployments/{found['id']}/schedules"
-    site.ask("POST", path, [{"schedule": cron, "active": True}])
+    cron = {"cron": f"{minutes} * * * *", "timezone": "UTC"}
+    (made,) = site.ask("POST", path, [{"schedule": cron, "active": True}])
 
-    def fired() -> list[dict]:
-        return [
-            run
-            for run in site.rows("flow_runs")
-            if run["auto_scheduled"] and run["state_type"] == "COMPLETED"
-        ]
+    def fired() -> list[str]:
+        runs = [run for run in site.rows("flow_runs") if run["auto_scheduled"]]
+        return [run["state_type"] for run in runs if run["state_type"] in FINAL]
 
     until(lambda: bool(fired()), 480, "the schedule does not fire")
+    assert fired()[0] == "COMPLETED"
+    site.ask("DELETE", f"{path}/{made['id']}", None)
     assert Lake(str(site.folder / "lake")).version("judgements") == version
 
 
