@@ -33,7 +33,10 @@ def open(path: str, *, storage_options: Mapping[str, str] | None = None) -> Open
 
     lake = OpenedLake(path, storage_options=storage_options)
     if not lake.is_there():
-        hint = "no table is there; name it by --lake or $LAKEINTERP_LAKE, or `lakeinterp capture`"
+        hint = (
+            "no table is there; --lake or $LAKEINTERP_LAKE names another, "
+            "`lakeinterp capture` makes one"
+        )
         raise NotFound("lake", str(path), hint=hint)
     return lake
 

@@ -127,7 +127,7 @@ def outputs(
 
     The model is let go of afterwards: a device's memory may be wanted for a server.
     """
-    from lakeinterp.subject.opening import close
+    from lakeinterp import subject
     from lakeinterp.subject.projected import write_outputs
 
     lake = open_lake(config)
@@ -138,7 +138,7 @@ def outputs(
                 capture=capture, hookpoints=hookpoints, n_tokens=n_tokens, progress=progress,
             )  # fmt: skip
         finally:
-            close()
+            subject.close()
 
 
 def report(config: Config, capture: str | None = None) -> Path:

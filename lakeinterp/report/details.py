@@ -102,13 +102,7 @@ def _explanations(
 ) -> dict[_Key, list[Explanation]]:
     """Return the explanations of each latent, in the order of the report's pairs."""
     order = list(dict.fromkeys(pair.explainer for pair in reader.pairs))
-    rows = _dicts(
-        con,
-        "explanations",
-        capture=reader.name,
-        hookpoints=[hookpoint for hookpoint, _ in keys],
-        latents=[latent for _, latent in keys],
-    )
+    rows = _dicts(con, "explanations", capture=reader.name, **_of(keys))
     scores = _scores(reader.name, con, [row["explanation"] for row in rows])
     found: dict[_Key, list[Explanation]] = defaultdict(list)
     for row in rows:
@@ -118,6 +112,11 @@ def _explanations(
     for mine in found.values():
         mine.sort(key=lambda e: order.index(e.explainer) if e.explainer in order else len(order))
     return found
+
+
+def _of(keys: list[_Key]) -> dict[str, list[Any]]:
+    """Return latents as the statements take them."""
+    return {"hookpoints": [h for h, _ in keys], "latents": [latent for _, latent in keys]}
 
 
 def _scores(
@@ -135,13 +134,7 @@ def _outputs(
     reader: Reader, con: duckdb.DuckDBPyConnection, keys: list[_Key]
 ) -> dict[_Key, dict[str, tuple[str, ...]]]:
     """Return the tokens that each latent raises and lowers, of those that have them."""
-    rows = _dicts(
-        con,
-        "outputs",
-        capture=reader.name,
-        hookpoints=[hookpoint for hookpoint, _ in keys],
-        latents=[latent for _, latent in keys],
-    )
+    rows = _dicts(con, "outputs", capture=reader.name, **_of(keys))
     return {
         (row["hookpoint"], row["latent"]): {
             side: tuple(t["text"] for t in row[side]) for side in ("raised", "lowered")

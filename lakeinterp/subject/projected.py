@@ -37,8 +37,8 @@ def write_outputs(
     """Write the tokens that each latent makes likelier and less likely by its weights alone.
 
     The vocabulary projection of the decoder row (Gur-Arieh et al. 2025, arXiv 2501.08319); see
-    `Subject.output_logits`. A hookpoint is one commit, and left alone if it has its rows. One that
-    cannot be read so does not keep the others from it.
+    `Subject.output_logits`. A hookpoint is one commit, left alone if it has its rows; one that
+    cannot be read does not stop the others.
 
     Args:
         lake: The lake.
@@ -59,11 +59,7 @@ def write_outputs(
     row, n_done = lake.capture(capture), 0
     name = str(row["capture"])
     stamp = int(digest([row["coder_revision"], row["model_revision"], n_tokens]), 16) >> 2 | 1
-    todo = {
-        str(place["hookpoint"]): int(place["n_latents"])
-        for place in hookpoints_of(lake, name, hookpoints)
-        if lake.committed("outputs", _app(name, str(place["hookpoint"]))) != stamp
-    }
+    todo = _left(lake, name, hookpoints, stamp)
     refused: ConfigError | None = None
     for hookpoint, n_latents in todo.items():
 
@@ -77,12 +73,21 @@ def write_outputs(
         except ConfigError as exc:
             refused = refused or exc
             continue
-        key = where(capture=name, hookpoint=hookpoint)
-        lake.replace("outputs", rows, where=key, app=_app(name, hookpoint), version=stamp)
+        mine = where(capture=name, hookpoint=hookpoint)
+        lake.replace("outputs", rows, where=mine, app=_app(name, hookpoint), version=stamp)
         n_done += n_latents
     if refused:
         raise refused
     return n_done
+
+
+def _left(lake: Lake, capture: str, hookpoints: Sequence[str], stamp: int) -> dict[str, int]:
+    """Return the hookpoints without these rows, each with its number of latents."""
+    return {
+        str(place["hookpoint"]): int(place["n_latents"])
+        for place in hookpoints_of(lake, capture, hookpoints)
+        if lake.committed("outputs", _app(capture, str(place["hookpoint"]))) != stamp
+    }
 
 
 def _app(capture: str, hookpoint: str) -> str:
